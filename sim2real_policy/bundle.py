@@ -9,7 +9,6 @@ import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sim2real_policy.contract import CONTRACT_FILE, load_contract, PolicyContract
 from sim2real_policy.errors import BundleError
 

@@ -12,13 +12,18 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-import yaml
-
 from sim2real_policy.errors import closest, ContractError, MissingDependencyError
+import yaml
 
 try:
     from pydantic import (
-        AfterValidator, BaseModel, ConfigDict, Field, model_validator, ValidationError)
+        AfterValidator,
+        BaseModel,
+        ConfigDict,
+        Field,
+        model_validator,
+        ValidationError,
+    )
 except ImportError as error:
     raise MissingDependencyError(
         'pydantic 2', 'to read contract.yaml', "pip install 'pydantic>=2'") from error
@@ -30,6 +35,7 @@ JOINT_FUNCTIONS = ('joint_pos_rel', 'joint_pos', 'joint_vel_rel', 'joint_vel', '
 BASE_FUNCTIONS = ('base_ang_vel', 'base_lin_vel', 'projected_gravity')
 VELOCITY_COMMAND = ('lin_vel_x', 'lin_vel_y', 'ang_vel_z')
 XYZ = 3
+UNLIMITED = (-math.inf, math.inf)
 
 Item = TypeVar('Item')
 

@@ -1,0 +1,120 @@
+"""The checks on what the robot says about itself: a fault or nothing, never a guess."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from sim2real_policy.contract import PolicyContract
+from sim2real_policy.faults import Fault
+from sim2real_policy.joints import joint_indices
+from sim2real_policy.limits import JointLimits
+from sim2real_policy.rotations import tilt_of
+from sim2real_policy.state import Reception, RobotState
+
+MILLISECONDS = 1e3
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """
+    Thresholds of the checks.
+
+    Timeouts are ages [s] of the newest accepted sample; ``max_tilt`` [rad] is the angle between
+    the base's z axis and the vertical; ``max_rejected`` is how many refused samples in a row an
+    input survives on its last good one.
+    """
+
+    joint_timeout: float
+    imu_timeout: float
+    odometry_timeout: float
+    max_tilt: float
+    max_rejected: int
+
+
+class InputMonitor:
+    """Tells whether the robot's state may be acted upon."""
+
+    def __init__(self, contract: PolicyContract, limits: JointLimits,
+                 settings: MonitorSettings) -> None:
+        """
+        Resolve which inputs the policy needs.
+
+        :param contract: the policy.
+        :param limits: bounds of the commanded joints.
+        :param settings: the thresholds.
+        """
+        self._limits = limits
+        self._settings = settings
+        self._joints = contract.action_joints
+        self._indices = joint_indices(contract.joints.names, self._joints, 'joints.names')
+        self._cos_max_tilt = math.cos(settings.max_tilt)
+        self._needs_odometry = contract.uses('base_lin_vel')
+        self._measured = np.zeros(len(self._joints))
+        self._inside = np.zeros(len(self._joints))
+
+    def measured(self, state: RobotState) -> NDArray[np.float64]:
+        """
+        Return the measured positions of the commanded joints [rad], shape (action width,).
+
+        :param state: the newest state.
+        """
+        return state.joint_position[self._indices]
+
+    def check(self, state: RobotState, now: float) -> Fault | None:
+        """
+        Return the first fault that the state shows, or None.
+
+        :param state: the newest state.
+        :param now: steady-clock time [s].
+        """
+        settings = self._settings
+        return (self._check_input('F101', 'joint_states', state.joints,
+                                  settings.joint_timeout, now)
+                or self._check_input('F102', 'imu', state.imu, settings.imu_timeout, now)
+                or (self._check_input('F103', 'odometry', state.odometry,
+                                      settings.odometry_timeout, now)
+                    if self._needs_odometry else None)
+                or self._check_tilt(state)
+                or self._check_position(state))
+
+    def _check_input(self, code: str, topic: str, input_: Reception, timeout: float,
+                     now: float) -> Fault | None:
+        if input_.rejected > self._settings.max_rejected and input_.reason is not None:
+            return input_.reason
+        age = now - input_.received_at
+        if age <= timeout:
+            return None
+        if input_.reason is not None:
+            return input_.reason
+        if math.isinf(age):
+            return Fault(code, f'no {topic} received yet; check that the driver publishes it '
+                               'and that the topic name is right')
+        return Fault(code, f'{topic} stale: {age * MILLISECONDS:.0f} ms > '
+                           f'{timeout * MILLISECONDS:.0f} ms. Check the driver and the network')
+
+    def _check_tilt(self, state: RobotState) -> Fault | None:
+        gravity_z = float(state.gravity[2])
+        if -gravity_z >= self._cos_max_tilt:
+            return None
+        return Fault('F303', f'the base is tilted by {math.degrees(tilt_of(gravity_z)):.0f} deg, '
+                             f'limit {math.degrees(self._settings.max_tilt):.0f} deg. '
+                             'Put the robot upright')
+
+    def _check_position(self, state: RobotState) -> Fault | None:
+        limits = self._limits
+        measured, inside = self._measured, self._inside
+        state.joint_position.take(self._indices, out=measured, mode='clip')
+        np.maximum(measured, limits.lower, out=inside)
+        np.minimum(inside, limits.upper, out=inside)
+        np.subtract(inside, measured, out=inside)
+        np.absolute(inside, out=inside)
+        if inside.max() <= limits.tolerance:
+            return None
+        worst = int(inside.argmax())
+        return Fault('F301', f'joint {self._joints[worst]} measured at {measured[worst]:.3f} rad, '
+                             f'limits [{limits.lower[worst]:.3f}, {limits.upper[worst]:.3f}] with '
+                             f'{limits.tolerance:g} rad tolerance. Move it inside, or check its '
+                             'zero and the limits')

@@ -1,0 +1,105 @@
+"""What the policy knows of the robot: values with stamp, frame and unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from sim2real_policy.faults import Fault
+
+NEVER = -math.inf
+
+
+class Reception:
+    """
+    How one input is doing.
+
+    ``received_at`` is the steady-clock time [s] of the newest accepted sample, ``stamp_ns`` its
+    own stamp; ``rejected`` counts the samples refused since then, ``reason`` says why the last
+    of them was. A refused sample never makes an input look fresh.
+    """
+
+    __slots__ = ('reason', 'received_at', 'rejected', 'stamp_ns')
+
+    def __init__(self) -> None:
+        """Start as never received."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Go back to never received."""
+        self.received_at = NEVER
+        self.stamp_ns = 0
+        self.rejected = 0
+        self.reason: Fault | None = None
+
+    def accept(self, received_at: float, stamp_ns: int) -> None:
+        """
+        Note a good sample.
+
+        :param received_at: steady-clock time [s].
+        :param stamp_ns: the message's stamp.
+        """
+        self.received_at = received_at
+        self.stamp_ns = stamp_ns
+        self.rejected = 0
+        self.reason = None
+
+    def reject(self, reason: Fault) -> None:
+        """
+        Note a refused sample.
+
+        :param reason: why.
+        """
+        self.rejected += 1
+        self.reason = reason
+
+
+class RobotState:
+    """
+    The newest accepted measurements; one buffer, owned by the thread that runs the policy.
+
+    ``joint_position`` [rad], ``joint_velocity`` [rad/s] and ``joint_effort`` [N m] have shape
+    (joints,) in the contract's order. ``gravity`` is a unit vector, ``angular_velocity``
+    [rad/s] and ``linear_velocity`` [m/s] belong to the base; all three are given in the base
+    frame, shape (3,).
+    """
+
+    __slots__ = ('angular_velocity', 'gravity', 'imu', 'joint_effort', 'joint_position',
+                 'joint_velocity', 'joints', 'linear_velocity', 'odometry')
+
+    def __init__(self, joints: int) -> None:
+        """
+        Allocate the buffers.
+
+        :param joints: number of joints in the contract.
+        """
+        self.joint_position: NDArray[np.float64] = np.zeros(joints)
+        self.joint_velocity: NDArray[np.float64] = np.zeros(joints)
+        self.joint_effort: NDArray[np.float64] = np.zeros(joints)
+        self.gravity: NDArray[np.float64] = np.zeros(3)
+        self.angular_velocity: NDArray[np.float64] = np.zeros(3)
+        self.linear_velocity: NDArray[np.float64] = np.zeros(3)
+        self.joints = Reception()
+        self.imu = Reception()
+        self.odometry = Reception()
+
+    def forget(self) -> None:
+        """Mark every input as never received."""
+        self.joints.forget()
+        self.imu.forget()
+        self.odometry.forget()
+
+
+@dataclass(frozen=True)
+class VelocityCommand:
+    """What the operator asks for in the base frame: m/s forward and left, rad/s about z."""
+
+    linear_x: float = 0.0
+    linear_y: float = 0.0
+    angular_z: float = 0.0
+    received_at: float = NEVER
+
+
+NO_COMMAND = VelocityCommand()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sim2real_policy.faults import Fault
 
 NEVER = -math.inf
+JOINT_FIELDS = ('position', 'velocity', 'effort')
 
 
 class Reception:
@@ -61,13 +62,13 @@ class RobotState:
     The newest accepted measurements; one buffer, owned by the thread that runs the policy.
 
     ``joint_position`` [rad], ``joint_velocity`` [rad/s] and ``joint_effort`` [N m] have shape
-    (joints,) in the contract's order. ``gravity`` is a unit vector, ``angular_velocity``
+    (joints,) in the contract's order; they are the rows of ``joint_values``. ``gravity`` is a unit vector, ``angular_velocity``
     [rad/s] and ``linear_velocity`` [m/s] belong to the base; all three are given in the base
     frame, shape (3,).
     """
 
     __slots__ = ('angular_velocity', 'gravity', 'imu', 'joint_effort', 'joint_position',
-                 'joint_velocity', 'joints', 'linear_velocity', 'odometry')
+                 'joint_values', 'joint_velocity', 'joints', 'linear_velocity', 'odometry')
 
     def __init__(self, joints: int) -> None:
         """
@@ -75,9 +76,8 @@ class RobotState:
 
         :param joints: number of joints in the contract.
         """
-        self.joint_position: NDArray[np.float64] = np.zeros(joints)
-        self.joint_velocity: NDArray[np.float64] = np.zeros(joints)
-        self.joint_effort: NDArray[np.float64] = np.zeros(joints)
+        self.joint_values: NDArray[np.float64] = np.zeros((len(JOINT_FIELDS), joints))
+        self.joint_position, self.joint_velocity, self.joint_effort = self.joint_values
         self.gravity: NDArray[np.float64] = np.zeros(3)
         self.angular_velocity: NDArray[np.float64] = np.zeros(3)
         self.linear_velocity: NDArray[np.float64] = np.zeros(3)

@@ -1,0 +1,1 @@
+"""A simulated robot that stands in for a real one; nothing of it reaches the policy node."""

@@ -61,7 +61,8 @@ class InputMonitor:
 
         :param state: the newest state.
         """
-        return state.joint_position[self._indices]
+        measured: NDArray[np.float64] = state.joint_position[self._indices]
+        return measured
 
     def check(self, state: RobotState, now: float) -> Fault | None:
         """

@@ -62,9 +62,9 @@ class RobotState:
     The newest accepted measurements; one buffer, owned by the thread that runs the policy.
 
     ``joint_position`` [rad], ``joint_velocity`` [rad/s] and ``joint_effort`` [N m] have shape
-    (joints,) in the contract's order; they are the rows of ``joint_values``. ``gravity`` is a unit vector, ``angular_velocity``
-    [rad/s] and ``linear_velocity`` [m/s] belong to the base; all three are given in the base
-    frame, shape (3,).
+    (joints,) in the contract's order; they are the rows of ``joint_values``. ``gravity`` is a
+    unit vector, ``angular_velocity`` [rad/s] and ``linear_velocity`` [m/s] belong to the base;
+    all three are given in the base frame, shape (3,).
     """
 
     __slots__ = ('angular_velocity', 'gravity', 'imu', 'joint_effort', 'joint_position',

@@ -78,16 +78,12 @@ class SimulatedRobot:
         self._observe()
         self.falls.put_back(self._start_posture)
 
-    def check_targets(self, positions: ArrayLike,
-                      names: Sequence[str] | None = None) -> NDArray[np.float64]:
+    def set_joint_targets(self, positions: ArrayLike, names: Sequence[str] | None = None) -> None:
         """
-        Bring joint targets into the robot's order, or refuse all of them.
-
-        Touches nothing that :meth:`step` uses, so it may run in another thread.
+        Set the drives' targets: all of them or, when refused, none.
 
         :param positions: targets [rad], shape (joints,).
         :param names: the joint of each of them; the robot's own order if left out.
-        :returns: a new array, shape (joints,).
         :raises JointError: if names are unknown, missing or repeated, or the length is wrong.
         :raises MessageError: if a target is not finite, or no joint angle at all.
         """
@@ -99,24 +95,10 @@ class SimulatedRobot:
         self._check_names(names)
         wrong = ~(np.abs(values) <= LARGEST_TARGET)
         if wrong.any():
-            worst = int(np.argmax(wrong))
-            raise MessageError(f"the target of '{names[worst]}' is {values[worst]}; send finite "
+            first = int(np.argmax(wrong))
+            raise MessageError(f"the target of '{names[first]}' is {values[first]}; send finite "
                                f'positions within {LARGEST_TARGET:.0f} rad')
-        if tuple(names) == self.joint_names:
-            return values
-        index = {name: place for place, name in enumerate(names)}
-        return values[[index[name] for name in self.joint_names]]
-
-    def set_joint_targets(self, positions: ArrayLike, names: Sequence[str] | None = None) -> None:
-        """
-        Set the drives' targets, all of them or, when refused, none.
-
-        :param positions: as in :meth:`check_targets`.
-        :param names: as in :meth:`check_targets`.
-        :raises JointError: as :meth:`check_targets`.
-        :raises MessageError: as :meth:`check_targets`.
-        """
-        self._data.ctrl[:] = self.check_targets(positions, names)
+        self._data.ctrl[[self.joint_names.index(name) for name in names]] = values
         self._holding = False
 
     def step(self, count: int = 1) -> bool:

@@ -21,14 +21,13 @@ case $version in
 esac
 "$python" -c 'import ensurepip, venv' 2> /dev/null || refuse "$python cannot make virtual environments; on Debian and Ubuntu run 'sudo apt install python3-venv' first."
 
-# A file of the environment says which packages must keep the version that ROS was built with.
 options=()
 if [ -n "${ROS_DISTRO:-}" ]; then
   numpy=$("$python" -c 'import rclpy, numpy; print(numpy.__version__)' 2> /dev/null) ||
     refuse "ROS 2 $ROS_DISTRO is sourced, but $python ($version) cannot import its rclpy; give the Python of the system with PYTHON=/usr/bin/python3, or use a shell without ROS."
   say "ROS 2 $ROS_DISTRO with Python $version, in $venv"
   "$python" -m venv --clear --system-site-packages "$venv"
-  # Messages of ROS compiled for numpy 1 do not load under numpy 2.
+  # Messages that ROS compiled for numpy 1 do not load under numpy 2.
   echo "numpy==$numpy" > "$venv/constraints.txt"
   options=(-c "$venv/constraints.txt")
   wheels=()
@@ -40,8 +39,10 @@ else
   wheels=(-r requirements/ros.txt)
 fi
 
-install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "${options[@]}" "$@"; }
+install() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check "${options[@]}" "$@"; }
 
+# The resolver of older pips (Ubuntu 22.04) gives up on these requirements.
+install 'pip>=25'
 say 'installing what the package, the demo and the tests need (a few minutes the first time)'
 install -r requirements/base.txt "${wheels[@]}" -r requirements/demo.txt -r requirements/test.txt
 say 'installing sim2real_policy from this folder'

@@ -37,7 +37,7 @@ $(BASE): $(filter-out requirements/export.txt,$(wildcard requirements/*.txt)) se
 
 $(EXPORTER): requirements/export.txt $(BASE)
 	@echo 'venv: installing PyTorch for the exporter'
-	@$(RUN) -m pip install -q --disable-pip-version-check -r $<
+	@$(RUN) -m pip install -qq --disable-pip-version-check -r $<
 	@touch $@
 
 demo: $(READY) ## Walk the simulated robot through the real node (DEMO_ARGS='--help')

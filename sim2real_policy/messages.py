@@ -33,13 +33,17 @@ class CommandWriter(Protocol):
         """
 
 
-class _PositionBuffer:
-    """An ``array('d')`` inside a message, and the numpy view that writes into it in order."""
+class _PositionView:
+    """Writes joint targets, in the order of a message, into the array that the message holds."""
 
     def __init__(self, policy_joints: Sequence[str], message_joints: Sequence[str]) -> None:
         self._indices = exact_joint_indices(policy_joints, message_joints, 'command_joint_names')
-        self.storage = array('d', bytes(len(message_joints) * array('d').itemsize))
-        self._view = np.frombuffer(self.storage, dtype=np.float64)
+        self.zeros = array('d', bytes(len(message_joints) * array('d').itemsize))
+        self._view = np.empty(0)
+
+    def attach(self, values: array[float]) -> None:
+        """Look at the array inside the message: whether it took ours or a copy differs."""
+        self._view = np.frombuffer(values, dtype=np.float64)
 
     def fill(self, command: SafeCommand) -> None:
         if not isinstance(command, SafeCommand):
@@ -59,12 +63,13 @@ class Float64MultiArrayWriter:
         :param policy_joints: joints of the command.
         :param message_joints: the same joints in the order of the controller.
         """
-        self._buffer = _PositionBuffer(policy_joints, message_joints)
-        self._message = Float64MultiArray(data=self._buffer.storage)
+        self._positions = _PositionView(policy_joints, message_joints)
+        self._message = Float64MultiArray(data=self._positions.zeros)
+        self._positions.attach(self._message.data)
 
     def write(self, command: SafeCommand, stamp_ns: int) -> Float64MultiArray:
         """See :meth:`CommandWriter.write`."""
-        self._buffer.fill(command)
+        self._positions.fill(command)
         return self._message
 
 
@@ -80,12 +85,13 @@ class JointStateWriter:
         :param policy_joints: joints of the command.
         :param message_joints: the same joints in the order of the message.
         """
-        self._buffer = _PositionBuffer(policy_joints, message_joints)
-        self._message = JointState(name=list(message_joints), position=self._buffer.storage)
+        self._positions = _PositionView(policy_joints, message_joints)
+        self._message = JointState(name=list(message_joints), position=self._positions.zeros)
+        self._positions.attach(self._message.position)
 
     def write(self, command: SafeCommand, stamp_ns: int) -> JointState:
         """See :meth:`CommandWriter.write`."""
-        self._buffer.fill(command)
+        self._positions.fill(command)
         stamp = self._message.header.stamp
         stamp.sec, stamp.nanosec = divmod(stamp_ns, _NANOSECONDS)
         return self._message
@@ -109,16 +115,17 @@ class JointTrajectoryWriter:
         :param message_joints: the same joints in the order of the message.
         :param control_period: time to reach the point [s].
         """
-        self._buffer = _PositionBuffer(policy_joints, message_joints)
+        self._positions = _PositionView(policy_joints, message_joints)
         seconds, nanoseconds = divmod(round(control_period * _NANOSECONDS), _NANOSECONDS)
         point = JointTrajectoryPoint(
-            positions=self._buffer.storage,
+            positions=self._positions.zeros,
             time_from_start=Duration(sec=seconds, nanosec=nanoseconds))
         self._message = JointTrajectory(joint_names=list(message_joints), points=[point])
+        self._positions.attach(self._message.points[0].positions)
 
     def write(self, command: SafeCommand, stamp_ns: int) -> JointTrajectory:
         """See :meth:`CommandWriter.write`."""
-        self._buffer.fill(command)
+        self._positions.fill(command)
         return self._message
 
 

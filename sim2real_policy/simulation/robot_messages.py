@@ -42,9 +42,9 @@ class JointStateMessage:
         self._take: NDArray[np.intp] = np.array([names.index(name) for name in order])
         self._fields = []
         for field in ('position', 'velocity', 'effort'):
-            buffer = array.array('d', bytes(8 * len(order)))
-            setattr(self.message, field, buffer)
-            self._fields.append(np.frombuffer(buffer, dtype=np.float64))
+            setattr(self.message, field, array.array('d', bytes(8 * len(order))))
+            # Whether a message keeps the array or a copy of it differs between ROS versions.
+            self._fields.append(np.frombuffer(getattr(self.message, field), dtype=np.float64))
 
     def fill(self, reading: Reading) -> JointState:
         """

@@ -1,0 +1,1 @@
+"""What never runs on the robot while it moves: importing a run, exporting, replaying, checking."""

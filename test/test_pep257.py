@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ['sim2real_policy', 'tools', 'launch', 'test', 'setup.py']
 
 
 @pytest.mark.linter
 @pytest.mark.pep257
 def test_pep257() -> None:
     pep257 = pytest.importorskip(
-        'ament_pep257.main', reason='ament_pep257 comes with ROS 2 only; ruff checks the same')
-    assert pep257.main(argv=[str(ROOT / name) for name in FOLDERS]) == 0
+        'ament_pep257.main', reason='ament_pep257 comes with ROS 2 only; flake8 checks the same')
+    folders = [str(ROOT / name) for name in ('sim2real_policy', 'tools', 'launch', 'test')
+               if (ROOT / name).exists()]
+    assert pep257.main(argv=folders) == 0

@@ -109,6 +109,8 @@ class ControlLoop:
         with self.lock:
             self._inbox.forget()
             self.pipeline.activate()
+            self.statistics.forget()
+            self.pacer.missed = self.overrun_triggers = 0
         self._idle.clear()
         self._active = True
         self._resume.set()
@@ -194,7 +196,7 @@ class ControlLoop:
         self._output.send(command)
         end = time.perf_counter_ns()
         a, b, c, d = pipeline.marks
-        self.statistics.record((
+        self.statistics.record(begin, (
             a - begin, b - a, c - b, d - c, end - stepped, end - begin,
             int(self.pacer.lateness * _NANOSECONDS),
             self._sensor_age_ns()))

@@ -10,7 +10,8 @@ import numpy as np
 TICK_FIELDS = ('decode', 'observation', 'inference', 'safety', 'publish', 'tick', 'lateness',
                'sensor_to_command')
 PERCENTILES = {'p50': 50.0, 'p99': 99.0, 'max': 100.0}
-_WINDOW = 1024
+_WINDOW = 4096
+_NANOSECONDS = 1e9
 _MICROSECONDS_PER_NANOSECOND = 1e-3
 
 
@@ -23,17 +24,31 @@ class TickStatistics:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.ticks = 0
         self._slots: list[tuple[int, ...] | None] = [None] * _WINDOW
+        self.forget()
 
-    def record(self, durations_ns: tuple[int, ...]) -> None:
+    def forget(self) -> None:
+        """Start anew."""
+        self.ticks = 0
+        self._first_ns = self._last_ns = 0
+
+    def record(self, begin_ns: int, durations_ns: tuple[int, ...]) -> None:
         """
         Add one tick.
 
+        :param begin_ns: when it began, on a steady clock [ns].
         :param durations_ns: one duration per entry of :data:`TICK_FIELDS` [ns].
         """
+        if not self.ticks:
+            self._first_ns = begin_ns
+        self._last_ns = begin_ns
         self._slots[self.ticks % _WINDOW] = durations_ns
         self.ticks += 1
+
+    def rate_hz(self) -> float:
+        """Return the mean rate of all ticks [Hz]; 0 before the second one."""
+        span_ns = self._last_ns - self._first_ns
+        return (self.ticks - 1) * _NANOSECONDS / span_ns if span_ns else 0.0
 
     def summary(self, since: int = 0) -> dict[str, dict[str, float]]:
         """

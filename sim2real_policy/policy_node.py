@@ -19,6 +19,7 @@ from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -248,6 +249,7 @@ class PolicyNode(LifecycleNode):
                 time.sleep(self.parameters.stop_duration / messages)
                 command = safety.hold()
         self._publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
+        self.report.publish_run()
 
     def count_command_subscribers(self) -> int:
         """Return how many listen to the commands."""
@@ -347,12 +349,12 @@ def main(args: list[str] | None = None) -> int:
     :param args: command line; ROS arguments are taken from it.
     :returns: the exit code: 0 after a signal, 2 where a parameter was wrong.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = StopRequest()
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        stop = StopRequest()
         node = PolicyNode()
-    except PolicyError as error:
-        sys.stderr.write(f'policy_node: {error}\n')
+    except (PolicyError, ParameterException, RuntimeError) as error:
+        sys.stderr.write(f"policy_node: {' '.join(str(error).split())}\n")
         rclpy.try_shutdown()
         return USER_MISTAKE_EXIT_CODE
     _set_priority(node)

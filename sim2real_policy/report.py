@@ -75,7 +75,10 @@ class NodeReport:
         self._state_publisher.publish(self._state_status(phase, reason, level))
         logger = self._node.get_logger()
         text = f'{phase}: {reason}' if reason else phase
-        (logger.error if level == DiagnosticStatus.ERROR else logger.info)(text)
+        if level == DiagnosticStatus.ERROR:
+            logger.error(text)
+        else:  # rclpy refuses one call site with two severities
+            logger.info(text)
 
     def _state_status(self, phase: str, reason: str, level: bytes) -> DiagnosticStatus:
         values: dict[str, object] = {'phase': phase, 'reason': reason}
@@ -132,6 +135,20 @@ class NodeReport:
             values |= {f'{field}_{name}_us': value for name, value in summary.items()}
         self._ticks_told, self._told_at = ticks, now
         return self._status('loop', [], values)
+
+    def publish_run(self) -> None:
+        """Publish what the run that just ended was like, over its newest ticks."""
+        loop = self._node.loop
+        assert loop is not None
+        statistics = loop.statistics
+        values: dict[str, object] = {
+            'ticks': statistics.ticks, 'tick_rate_hz': statistics.rate_hz(),
+            'missed_ticks': loop.pacer.missed, 'overrun_triggers': loop.overrun_triggers}
+        for field, summary in statistics.summary().items():
+            values |= {f'{field}_{name}_us': value for name, value in summary.items()}
+        array = DiagnosticArray(status=[self._status('run', [], values)])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(array)
 
     def _command_status(self) -> DiagnosticStatus:
         loop, output = self._node.loop, self._node.output

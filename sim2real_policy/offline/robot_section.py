@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sim2real_policy.errors import ImportRunError
 from sim2real_policy.offline.env_yaml import PythonTag
-from sim2real_policy.offline.fields import bounds, is_unset, mapping, number, sequence, words
+from sim2real_policy.offline.fields import is_unset, mapping, number, sequence, words
 from sim2real_policy.offline.framework import Framework, ISAAC_LAB, MJLAB
 from sim2real_policy.offline.joint_patterns import (
     first_prefix_values,
@@ -208,13 +208,3 @@ def _rotations(value: Any) -> Iterator[tuple[Any, ...]]:
     elif isinstance(value, (tuple, list)):
         for item in value:
             yield from _rotations(item)
-
-
-def position_limits(rows: Any, where: str) -> tuple[tuple[float, float], ...]:
-    """
-    Return hard joint limits [rad].
-
-    :param rows: one pair per joint.
-    :param where: their place.
-    """
-    return tuple(bounds(row, where) for row in sequence(rows, where))

@@ -219,6 +219,14 @@ def test_a_network_that_differs_is_not_written(
         capsys, tmp_path / 'out', str(run), '--joint-names', TOY_JOINTS)
 
 
+@pytest.mark.parametrize('library', ['torch', 'onnx', 'onnxruntime'])
+def test_a_missing_library_is_named(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+        library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert f'{library} is not installed' in refused(capsys, tmp_path / 'out', str(PUP))
+
+
 def test_the_program_runs_from_anywhere(tmp_path: Path) -> None:
     tool = ROOT / 'tools' / 'export_onnx.py'
     done = subprocess.run([sys.executable, str(tool), 'absent', '-o', 'out'], cwd=tmp_path,

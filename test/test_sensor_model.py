@@ -59,12 +59,13 @@ def test_orientation_noise_turns_by_small_angles_and_keeps_the_length() -> None:
 
 
 def test_orientation_noise_acts_in_the_frame_of_the_sensor() -> None:
-    upside_down = reading()
-    upside_down.orientation[:] = 1.0, 0.0, 0.0, 0.0
-    still, turned = model(orientation=0.02), model(orientation=0.02)
-    x, y, z, w = measure(still, reading()).orientation
+    turned = reading()
+    turned.orientation[:] = 0.5
+    a, b, c, d = measure(model(orientation=0.02), reading()).orientation
     np.testing.assert_allclose(
-        measure(turned, upside_down).orientation, [w, -z, y, -x], atol=1e-15)
+        measure(model(orientation=0.02), turned).orientation,
+        [0.5 * (d + a - b + c), 0.5 * (d + a + b - c), 0.5 * (d - a + b + c),
+         0.5 * (d - a - b - c)], atol=1e-15)
 
 
 def test_the_truth_is_left_alone() -> None:

@@ -58,7 +58,7 @@ format: $(READY) ## Mend what ruff can mend by itself
 
 pytest: $(READY) ## Run the tests alone, with coverage (PYTEST_ARGS='-k joints')
 	@mkdir -p build
-	@$(RUN) -m pytest --timeout $(TEST_TIMEOUT) --junit-xml $(PYTEST_XML) \
+	@COVERAGE_FILE=build/.coverage $(RUN) -m pytest --timeout $(TEST_TIMEOUT) --junit-xml $(PYTEST_XML) \
 		--cov=sim2real_policy --cov-report=term $(PYTEST_ARGS)
 
 colcon: $(READY) ## Build and test as a ROS 2 package, in build/colcon_ws
@@ -67,4 +67,4 @@ colcon: $(READY) ## Build and test as a ROS 2 package, in build/colcon_ws
 	@$(COLCON) test $(COLCON_BASES) --pytest-args --timeout $(TEST_TIMEOUT)
 
 clean: ## Remove .venv and all that was built
-	rm -rf $(VENV) build *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info

@@ -7,15 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from sim2real_policy.contract import Command, UNLIMITED, VELOCITY_COMMAND
-from sim2real_policy.state import VelocityCommand
+from sim2real_policy.state import NO_COMMAND, VelocityCommand
 
 
 class VelocityFilter:
     """
     Writes the command for the policy into ``value``: (vx [m/s], vy [m/s], wz [rad/s]).
 
-    ``timed_out`` tells whether the last one was replaced by zero, ``clipped`` counts the ticks
-    on which it was outside the range of training.
+    ``timed_out`` tells whether the last one was replaced by zero, ``clipped`` counts the
+    commands that were outside the range of training.
     """
 
     def __init__(self, command: Command | None, timeout: float) -> None:
@@ -30,6 +30,7 @@ class VelocityFilter:
                              for name in VELOCITY_COMMAND)
         self._timeout = timeout
         self.value: NDArray[np.float32] = np.zeros(len(VELOCITY_COMMAND), dtype=np.float32)
+        self._applied = NO_COMMAND
         self.timed_out = True
         self.clipped = 0
 
@@ -42,12 +43,17 @@ class VelocityFilter:
         :param listen: False while the robot shall stand, as in RAMP.
         """
         self.timed_out = not now - command.received_at <= self._timeout
-        asked = (command.linear_x, command.linear_y, command.angular_z)
-        if self.timed_out or not listen or not all(map(math.isfinite, asked)):
-            self.value.fill(0.0)
-            return self.value
-        kept = [min(max(value, low), high)
-                for value, (low, high) in zip(asked, self._bounds, strict=True)]
-        self.clipped += tuple(kept) != asked
-        self.value[:] = kept
+        if self.timed_out or not listen:
+            command = NO_COMMAND
+        if command is not self._applied:
+            self._applied = command
+            self._write((command.linear_x, command.linear_y, command.angular_z))
         return self.value
+
+    def _write(self, asked: tuple[float, float, float]) -> None:
+        if not all(map(math.isfinite, asked)):
+            asked = (0.0, 0.0, 0.0)
+        kept = tuple(min(max(value, low), high)
+                     for value, (low, high) in zip(asked, self._bounds, strict=True))
+        self.clipped += kept != asked
+        self.value[:] = kept

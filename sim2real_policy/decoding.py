@@ -263,8 +263,9 @@ class ImuDecoder:
         if fault is not None:
             state.imu.reject(fault)
             return
-        state.gravity[:] = gravity_in_base(*xyzw)
-        state.angular_velocity[:] = rates
+        gravity, angular_velocity = state.gravity, state.angular_velocity
+        gravity[0], gravity[1], gravity[2] = gravity_in_base(*xyzw)
+        angular_velocity[0], angular_velocity[1], angular_velocity[2] = rates
         if self._mount is not None:
             state.gravity[:] = self._mount @ state.gravity
             state.angular_velocity[:] = self._mount @ state.angular_velocity

@@ -49,26 +49,27 @@ class Limiter:
         :param limits: what to keep.
         """
         self._limits = limits
+        self._wanted = np.empty_like(limits.lower)
         self._low = np.empty_like(limits.lower)
         self._high = np.empty_like(limits.lower)
         self._changed = np.zeros(limits.lower.shape, dtype=bool)
         self.limited: NDArray[np.int64] = np.zeros(limits.lower.shape, dtype=np.int64)
 
-    def limit(self, target: Array, last: Array) -> None:
+    def advance(self, last: Array, target: NDArray[np.floating]) -> None:
         """
-        Change ``target`` in place to the nearest one that is allowed.
+        Move ``last`` in place as near to the target as is allowed.
 
-        :param target: finite [rad], shape (action width,).
-        :param last: the target sent before, inside the bounds [rad], same shape.
+        :param last: the target sent before, inside the bounds [rad], shape (action width,).
+        :param target: what is wanted; finite or infinite, never NaN [rad], same shape.
         """
-        limits, low, high = self._limits, self._low, self._high
+        limits, wanted, low, high = self._limits, self._wanted, self._low, self._high
+        wanted[:] = target
         np.subtract(last, limits.max_step, out=low)
         np.maximum(low, limits.lower, out=low)
         np.add(last, limits.max_step, out=high)
         np.minimum(high, limits.upper, out=high)
-        np.greater(low, target, out=self._changed)
-        self.limited += self._changed
-        np.less(high, target, out=self._changed)
-        self.limited += self._changed
-        np.maximum(target, low, out=target)
-        np.minimum(target, high, out=target)
+        np.maximum(wanted, low, out=last)
+        np.minimum(last, high, out=last)
+        np.not_equal(last, wanted, out=self._changed)
+        if np.count_nonzero(self._changed):
+            self.limited += self._changed

@@ -52,8 +52,12 @@ class InputMonitor:
         self._indices = joint_indices(contract.joints.names, self._joints, 'joints.names')
         self._cos_max_tilt = math.cos(settings.max_tilt)
         self._needs_odometry = contract.uses('base_lin_vel')
-        self._measured = np.zeros(len(self._joints))
-        self._inside = np.zeros(len(self._joints))
+        everywhere = np.full((2, len(contract.joints.names)), np.inf)
+        self._low, self._high = -everywhere[0], everywhere[1]
+        self._low[self._indices] = limits.lower - limits.tolerance
+        self._high[self._indices] = limits.upper + limits.tolerance
+        self._inside = np.zeros(everywhere.shape, dtype=bool)
+        self._above, self._below = self._inside
 
     def measured(self, state: RobotState) -> NDArray[np.float64]:
         """
@@ -71,6 +75,22 @@ class InputMonitor:
         :param state: the newest state.
         :param now: steady-clock time [s].
         """
+        settings, joints, imu = self._settings, state.joints, state.imu
+        if (now - joints.received_at <= settings.joint_timeout
+                and now - imu.received_at <= settings.imu_timeout
+                and not joints.rejected and not imu.rejected and not self._needs_odometry
+                and -state.gravity[2] >= self._cos_max_tilt
+                and self._is_inside(state)):
+            return None
+        return self._find(state, now)
+
+    def _is_inside(self, state: RobotState) -> bool:
+        np.less_equal(self._low, state.joint_position, out=self._above)
+        np.less_equal(state.joint_position, self._high, out=self._below)
+        return np.count_nonzero(self._inside) == self._inside.size
+
+    def _find(self, state: RobotState, now: float) -> Fault | None:
+        """Check one by one, in the order of what explains what."""
         settings = self._settings
         return (self._check_input('F101', 'joint_states', state.joints,
                                   settings.joint_timeout, now)
@@ -105,16 +125,10 @@ class InputMonitor:
                              'Put the robot upright')
 
     def _check_position(self, state: RobotState) -> Fault | None:
-        limits = self._limits
-        measured, inside = self._measured, self._inside
-        state.joint_position.take(self._indices, out=measured, mode='clip')
-        np.maximum(measured, limits.lower, out=inside)
-        np.minimum(inside, limits.upper, out=inside)
-        np.subtract(inside, measured, out=inside)
-        np.absolute(inside, out=inside)
-        if inside.max() <= limits.tolerance:
+        if self._is_inside(state):
             return None
-        worst = int(inside.argmax())
+        limits, measured = self._limits, self.measured(state)
+        worst = int(np.maximum(limits.lower - measured, measured - limits.upper).argmax())
         return Fault('F301', f'joint {self._joints[worst]} measured at {measured[worst]:.3f} rad, '
                              f'limits [{limits.lower[worst]:.3f}, {limits.upper[worst]:.3f}] with '
                              f'{limits.tolerance:g} rad tolerance. Move it inside, or check its '

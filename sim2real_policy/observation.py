@@ -11,88 +11,121 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sim2real_policy.contract import Modifier, ObservationTerm, PolicyContract, UNLIMITED
+from sim2real_policy.contract import (
+    Modifier,
+    ObservationTerm,
+    PolicyContract,
+    UNLIMITED,
+    VELOCITY_COMMAND,
+)
 from sim2real_policy.joints import joint_indices
-from sim2real_policy.state import RobotState
+from sim2real_policy.state import RobotState, StateLayout
 
 Array = NDArray[np.float32]
+Indices = NDArray[np.intp]
 _RING_SPAN = 64  # frames between two moves of the history to the ring's start
 
 
-class _Term:
-    """One term with everything resolved: where it reads, where it writes."""
+class Sources:
+    """
+    Where a term finds its values: the robot's state, then the command, then the last action.
 
-    __slots__ = ('action_slice', 'default_position', 'default_velocity', 'indices',
-                 'modifiers', 'out', 'write')
+    Every term of Isaac Lab that a robot can measure is some of these values less an offset;
+    so a term is resolved once into places and offsets, and the tick is one gather.
+    """
 
-    def __init__(self, term: ObservationTerm, contract: PolicyContract, out: Array) -> None:
+    def __init__(self, contract: PolicyContract) -> None:
+        """
+        Lay them out.
+
+        :param contract: whose joints and actions there are.
+        """
         joints = contract.joints
-        indices = joint_indices(joints.names, term.joints or (), f"term '{term.name}'")
-        self.indices: slice | NDArray[np.intp] = indices
-        if np.array_equal(indices, np.arange(len(joints.names))):
-            self.indices = slice(None)  # all joints in order: a view, not a gather
-        self.default_position = np.array(joints.default_position)[self.indices]
-        self.default_velocity = np.array(joints.default_velocity)[self.indices]
-        self.action_slice = _action_slice(term, contract)
-        self.modifiers = term.modifiers
-        self.out = out
-        self.write: _Function = _FUNCTIONS[term.function]
+        self.state = StateLayout(len(joints.names))
+        command_end = self.state.size + len(VELOCITY_COMMAND)
+        self.command = slice(self.state.size, command_end)
+        self.action = slice(command_end, command_end + contract.action_width)
+        self.size = self.action.stop
+        self.default_position = np.array(joints.default_position)
+        self.default_velocity = np.array(joints.default_velocity)
 
 
-def base_ang_vel(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write the angular velocity of the base in the base frame [rad/s]."""
-    term.out[:] = state.angular_velocity
+class Term:
+    """One term, with its joints and actions resolved into indices."""
+
+    def __init__(self, term: ObservationTerm, contract: PolicyContract) -> None:
+        """
+        Resolve the names.
+
+        :param term: one of the contract's.
+        :param contract: what its names refer to.
+        """
+        self.joints = joint_indices(contract.joints.names, term.joints or (),
+                                    f"term '{term.name}'")
+        self.actions = np.arange(contract.action_width)[_action_slice(term, contract)]
 
 
-def base_lin_vel(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write the linear velocity of the base in the base frame [m/s]."""
-    term.out[:] = state.linear_velocity
+_Resolved = tuple[Indices, NDArray[np.float64] | float]  # places in the sources, offset
 
 
-def projected_gravity(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write the unit vector of gravity in the base frame."""
-    term.out[:] = state.gravity
+def _places(where: slice) -> Indices:
+    return np.arange(where.start, where.stop)
 
 
-def joint_pos_rel(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write joint positions less the default pose [rad]."""
-    np.subtract(state.joint_position[term.indices], term.default_position, out=term.out)
+def base_ang_vel(term: Term, sources: Sources) -> _Resolved:
+    """Angular velocity of the base in the base frame [rad/s]."""
+    return _places(sources.state.angular_velocity), 0.0
 
 
-def joint_pos(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write joint positions [rad]."""
-    term.out[:] = state.joint_position[term.indices]
+def base_lin_vel(term: Term, sources: Sources) -> _Resolved:
+    """Linear velocity of the base in the base frame [m/s]."""
+    return _places(sources.state.linear_velocity), 0.0
 
 
-def joint_vel_rel(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write joint velocities less the default ones [rad/s]."""
-    np.subtract(state.joint_velocity[term.indices], term.default_velocity, out=term.out)
+def projected_gravity(term: Term, sources: Sources) -> _Resolved:
+    """Gravity in the base frame, a unit vector."""
+    return _places(sources.state.gravity), 0.0
 
 
-def joint_vel(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write joint velocities [rad/s]."""
-    term.out[:] = state.joint_velocity[term.indices]
+def joint_pos_rel(term: Term, sources: Sources) -> _Resolved:
+    """Joint positions less the default pose [rad]."""
+    return joint_pos(term, sources)[0], sources.default_position[term.joints]
 
 
-def joint_effort(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write joint efforts [N m]."""
-    term.out[:] = state.joint_effort[term.indices]
+def joint_pos(term: Term, sources: Sources) -> _Resolved:
+    """Joint positions [rad]."""
+    return _places(sources.state.joint_position)[term.joints], 0.0
 
 
-def last_action(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write the raw action of the step before, clipped as in training, before scale."""
-    term.out[:] = action[term.action_slice]
+def joint_vel_rel(term: Term, sources: Sources) -> _Resolved:
+    """Joint velocities less the default ones [rad/s]."""
+    return joint_vel(term, sources)[0], sources.default_velocity[term.joints]
 
 
-def generated_commands(term: _Term, state: RobotState, command: Array, action: Array) -> None:
-    """Write the velocity command (vx [m/s], vy [m/s], wz [rad/s]) in the base frame."""
-    term.out[:] = command
+def joint_vel(term: Term, sources: Sources) -> _Resolved:
+    """Joint velocities [rad/s]."""
+    return _places(sources.state.joint_velocity)[term.joints], 0.0
 
 
-_Function = Callable[[_Term, RobotState, Array, Array], None]
-_FUNCTIONS: dict[str, _Function] = {function.__name__: function for function in (
-    base_ang_vel, base_lin_vel, projected_gravity, joint_pos_rel, joint_pos, joint_vel_rel,
-    joint_vel, joint_effort, last_action, generated_commands)}
+def joint_effort(term: Term, sources: Sources) -> _Resolved:
+    """Joint efforts [N m]."""
+    return _places(sources.state.joint_effort)[term.joints], 0.0
+
+
+def last_action(term: Term, sources: Sources) -> _Resolved:
+    """Raw action of the step before, clipped as in training, before scale."""
+    return _places(sources.action)[term.actions], 0.0
+
+
+def generated_commands(term: Term, sources: Sources) -> _Resolved:
+    """Velocity command (vx [m/s], vy [m/s], wz [rad/s]) in the base frame."""
+    return _places(sources.command), 0.0
+
+
+_FUNCTIONS: dict[str, Callable[[Term, Sources], _Resolved]] = {
+    function.__name__: function for function in (
+        base_ang_vel, base_lin_vel, projected_gravity, joint_pos_rel, joint_pos, joint_vel_rel,
+        joint_vel, joint_effort, last_action, generated_commands)}
 
 
 class ObservationBuilder:
@@ -106,16 +139,24 @@ class ObservationBuilder:
         :param out: the network's input, shape (1, observation width); written at each build.
         """
         terms = contract.observation.terms
+        sources = Sources(contract)
+        resolved = [_FUNCTIONS[term.function](Term(term, contract), sources) for term in terms]
         self.out = out
         self._flat_out = out.reshape(-1)
         self._history = _History(contract) \
             if any(term.history_length > 1 for term in terms) else None
-        frame = self._flat_out if self._history is None else self._history.frame
-        views = np.split(frame, np.cumsum([contract.frame_width(term) for term in terms])[:-1])
-        self._terms = [_Term(term, contract, view)
-                       for term, view in zip(terms, views, strict=True)]
-        self._modified = [term for term in self._terms if term.modifiers]
-        self._frame = frame
+        self._frame = self._flat_out if self._history is None else self._history.frame
+        self._sources = np.zeros(sources.size)
+        self._state = self._sources[:sources.state.size]
+        self._command = self._sources[sources.command]
+        self._action = self._sources[sources.action]
+        self._places = np.concatenate([places for places, _ in resolved])
+        self._offset = np.concatenate([np.broadcast_to(offset, places.shape)
+                                       for places, offset in resolved])
+        self._gathered = np.zeros(len(self._places))
+        views = np.split(self._frame, np.cumsum(_widths(contract))[:-1])
+        self._modified = [(view, term.modifiers)
+                          for view, term in zip(views, terms, strict=True) if term.modifiers]
         self._clip = _clip_per_value(contract)
         self._scale = _scale_per_value(contract)
 
@@ -132,11 +173,14 @@ class ObservationBuilder:
         :param command: velocity command (vx [m/s], vy [m/s], wz [rad/s]), shape (3,).
         :param action: last raw action after the raw clip, shape (action width,).
         """
-        for term in self._terms:
-            term.write(term, state, command, action)
-        for term in self._modified:
-            for modifier in term.modifiers:
-                _modify(term.out, modifier)
+        self._state[:] = state.values
+        self._command[:] = command
+        self._action[:] = action
+        self._sources.take(self._places, out=self._gathered, mode='clip')
+        np.subtract(self._gathered, self._offset, out=self._frame)
+        for values, modifiers in self._modified:
+            for modifier in modifiers:
+                _modify(values, modifier)
         if self._clip is not None:
             np.maximum(self._frame, self._clip[0], out=self._frame)
             np.minimum(self._frame, self._clip[1], out=self._frame)
@@ -152,7 +196,7 @@ class _History:
 
     def __init__(self, contract: PolicyContract) -> None:
         terms = contract.observation.terms
-        widths = [contract.frame_width(term) for term in terms]
+        widths = _widths(contract)
         starts = np.cumsum([0, *widths[:-1]])
         self._depth = max(max(1, term.history_length) for term in terms)
         self._width = sum(widths)
@@ -197,6 +241,10 @@ def observation_slices(contract: PolicyContract) -> dict[str, slice]:
     return slices
 
 
+def _widths(contract: PolicyContract) -> list[int]:
+    return [contract.frame_width(term) for term in contract.observation.terms]
+
+
 def _action_slice(term: ObservationTerm, contract: PolicyContract) -> slice:
     if term.action_term is None:
         return slice(None)
@@ -223,7 +271,7 @@ def _clip_per_value(contract: PolicyContract) -> tuple[Array, Array] | None:
     terms = contract.observation.terms
     if all(term.clip is None for term in terms):
         return None
-    widths = [contract.frame_width(term) for term in terms]
+    widths = _widths(contract)
     bounds = np.repeat([term.clip or UNLIMITED for term in terms], widths, axis=0)
     return bounds[:, 0].astype(np.float32), bounds[:, 1].astype(np.float32)
 

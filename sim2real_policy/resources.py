@@ -19,9 +19,9 @@ def config_file(name: str) -> Path:
     :raises ConfigError: if it is not installed.
     """
     share = Path('share', 'sim2real_policy', 'config', name)
-    prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), *PACKAGE.parents]
+    prefixes: list[str | Path] = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), *PACKAGE.parents]
     places = [PACKAGE.parent / 'config' / name,
-              *(prefix / share for prefix in map(Path, filter(None, prefixes)))]
+              *(Path(prefix) / share for prefix in prefixes if prefix)]
     for place in places:
         if place.is_file():
             return place

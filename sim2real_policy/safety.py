@@ -79,7 +79,7 @@ class Safety:
         self._start = np.zeros(width)
         self._hold = np.zeros(width)
         self._last = np.zeros(width)
-        self._target = np.zeros(width)
+        self._blend = np.zeros(width)
         self._command = SafeCommand(_KEY, self._last, Phase.INACTIVE)
         self._has_sent = False
 
@@ -127,15 +127,16 @@ class Safety:
         if not self.policy_may_act:
             return self.hold()
         self._bad_outputs = 0
-        self._target[:] = target
-        if self.phase is Phase.RAMP:
-            share = min(1.0, (now - self._ramp_started_at) / self._ramp_duration)
-            np.minimum(self._target, self._limits.upper, out=self._target)
-            np.maximum(self._target, self._limits.lower, out=self._target)
-            self._target -= self._start
-            self._target *= share
-            self._target += self._start
-        return self._send(self._target)
+        if self.phase is Phase.RUN:
+            return self._send(target)
+        share = min(1.0, (now - self._ramp_started_at) / self._ramp_duration)
+        blend = self._blend
+        np.maximum(target, self._limits.lower, out=blend)
+        np.minimum(blend, self._limits.upper, out=blend)
+        blend -= self._start
+        blend *= share
+        blend += self._start
+        return self._send(blend)
 
     def refuse_output(self, what: str, state: RobotState) -> SafeCommand | None:
         """
@@ -149,7 +150,7 @@ class Safety:
             self.trip(Fault('F209', f'policy output is not finite ({what}) '
                                     f'{self._bad_outputs} times in a row. Check the network '
                                     'with tools/export_onnx.py and the inputs'), state)
-        return self.hold() if self.phase is Phase.FAULT else self._send(self._last.copy())
+        return self.hold() if self.phase is Phase.FAULT else self._send(self._last)
 
     def trip(self, fault: Fault, state: RobotState) -> None:
         """
@@ -168,8 +169,7 @@ class Safety:
         """Return the next step towards the held pose, or None while nothing was ever sent."""
         if not self._has_sent:
             return None
-        self._target[:] = self._hold
-        return self._send(self._target)
+        return self._send(self._hold)
 
     def stop(self, state: RobotState) -> SafeCommand | None:
         """
@@ -208,9 +208,8 @@ class Safety:
         if not self._has_sent:
             self._last[:] = self._start
 
-    def _send(self, target: NDArray[np.float64]) -> SafeCommand:
-        self.limiter.limit(target, self._last)
-        self._last[:] = target
+    def _send(self, target: NDArray[np.floating]) -> SafeCommand:
+        self.limiter.advance(self._last, target)
         self._has_sent = True
         self._command.phase = self.phase
         return self._command

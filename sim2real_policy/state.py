@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sim2real_policy.faults import Fault
 
 NEVER = -math.inf
+XYZ = 3
 JOINT_FIELDS = ('position', 'velocity', 'effort')
 
 
@@ -57,6 +59,29 @@ class Reception:
         self.reason = reason
 
 
+class StateLayout:
+    """Where each quantity stands in :attr:`RobotState.values`, as slices."""
+
+    def __init__(self, joints: int) -> None:
+        """
+        Lay out base quantities of three values each, then the joints' fields.
+
+        :param joints: number of joints in the contract.
+        """
+        widths = {'gravity': XYZ, 'angular_velocity': XYZ, 'linear_velocity': XYZ,
+                  **{f'joint_{name}': joints for name in JOINT_FIELDS}}
+        ends = list(accumulate(widths.values()))
+        places = {name: slice(end - width, end)
+                  for (name, width), end in zip(widths.items(), ends, strict=True)}
+        self.gravity = places['gravity']
+        self.angular_velocity = places['angular_velocity']
+        self.linear_velocity = places['linear_velocity']
+        self.joint_position = places['joint_position']
+        self.joint_velocity = places['joint_velocity']
+        self.joint_effort = places['joint_effort']
+        self.size = ends[-1]
+
+
 class RobotState:
     """
     The newest accepted measurements; one buffer, owned by the thread that runs the policy.
@@ -64,11 +89,13 @@ class RobotState:
     ``joint_position`` [rad], ``joint_velocity`` [rad/s] and ``joint_effort`` [N m] have shape
     (joints,) in the contract's order; they are the rows of ``joint_values``. ``gravity`` is a
     unit vector, ``angular_velocity`` [rad/s] and ``linear_velocity`` [m/s] belong to the base;
-    all three are given in the base frame, shape (3,).
+    all three are given in the base frame, shape (3,). All of them are views of ``values``, which
+    :class:`StateLayout` describes.
     """
 
     __slots__ = ('angular_velocity', 'gravity', 'imu', 'joint_effort', 'joint_position',
-                 'joint_values', 'joint_velocity', 'joints', 'linear_velocity', 'odometry')
+                 'joint_values', 'joint_velocity', 'joints', 'linear_velocity', 'odometry',
+                 'values')
 
     def __init__(self, joints: int) -> None:
         """
@@ -76,11 +103,16 @@ class RobotState:
 
         :param joints: number of joints in the contract.
         """
-        self.joint_values: NDArray[np.float64] = np.zeros((len(JOINT_FIELDS), joints))
-        self.joint_position, self.joint_velocity, self.joint_effort = self.joint_values
-        self.gravity: NDArray[np.float64] = np.zeros(3)
-        self.angular_velocity: NDArray[np.float64] = np.zeros(3)
-        self.linear_velocity: NDArray[np.float64] = np.zeros(3)
+        layout = StateLayout(joints)
+        self.values: NDArray[np.float64] = np.zeros(layout.size)
+        self.gravity = self.values[layout.gravity]
+        self.angular_velocity = self.values[layout.angular_velocity]
+        self.linear_velocity = self.values[layout.linear_velocity]
+        self.joint_position = self.values[layout.joint_position]
+        self.joint_velocity = self.values[layout.joint_velocity]
+        self.joint_effort = self.values[layout.joint_effort]
+        self.joint_values = self.values[layout.joint_position.start:].reshape(
+            len(JOINT_FIELDS), joints)
         self.joints = Reception()
         self.imu = Reception()
         self.odometry = Reception()

@@ -84,7 +84,8 @@ def load_bundle(folder: Path) -> Bundle:
 
 def _checked_onnx(folder: Path, contract: PolicyContract) -> Path:
     path = folder / contract.network.onnx
-    if path.resolve().parent != folder.resolve():
+    # By name: where colcon installs with symbolic links, the file itself is in the sources.
+    if path.name != contract.network.onnx:
         raise BundleError(f"network.onnx is '{contract.network.onnx}', expected a file name in "
                           f'{folder}')
     if not path.is_file():
@@ -121,23 +122,26 @@ def load_golden(path: Path, contract: PolicyContract) -> Golden:
 
 
 def _check_golden_sizes(path: Path, golden: Golden, contract: PolicyContract) -> None:
-    joints, steps = len(contract.joints.names), len(golden.chain_command)
+    joints = len(contract.joints.names)
+    samples, steps = golden.observations.shape[:1], golden.chain_command.shape[:1]
     expected = {
-        'observations': (len(golden.observations), contract.observation_width),
-        'actions': (len(golden.observations), contract.action_width),
-        'chain_joint_position': (steps, joints),
-        'chain_joint_velocity': (steps, joints),
-        'chain_joint_effort': (steps, joints),
-        'chain_quaternion_xyzw': (steps, 4),
-        'chain_angular_velocity': (steps, 3),
-        'chain_linear_velocity': (steps, 3),
-        'chain_command': (steps, 3),
-        'chain_observation': (steps, contract.observation_width),
-        'chain_raw_action': (steps, contract.action_width),
-        'chain_target': (steps, contract.action_width),
+        'observations': (*samples, contract.observation_width),
+        'actions': (*samples, contract.action_width),
+        'chain_joint_position': (*steps, joints),
+        'chain_joint_velocity': (*steps, joints),
+        'chain_joint_effort': (*steps, joints),
+        'chain_quaternion_xyzw': (*steps, 4),
+        'chain_angular_velocity': (*steps, 3),
+        'chain_linear_velocity': (*steps, 3),
+        'chain_command': (*steps, 3),
+        'chain_observation': (*steps, contract.observation_width),
+        'chain_raw_action': (*steps, contract.action_width),
+        'chain_target': (*steps, contract.action_width),
     }
     for name, shape in expected.items():
         array = getattr(golden, name)
-        if array.shape != shape or not len(array) or not np.isfinite(array).all():
-            raise BundleError(f'{path}: {name} has shape {array.shape}, expected finite values '
-                              f'of shape {shape}; export the bundle again')
+        if array.shape != shape or not array.size or array.dtype.kind != 'f' \
+                or not np.isfinite(array).all():
+            raise BundleError(f'{path}: {name} has type {array.dtype} and shape {array.shape}, '
+                              f'expected finite floating-point values of shape {shape}; export '
+                              'the bundle again')

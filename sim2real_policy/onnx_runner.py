@@ -51,7 +51,14 @@ class OnnxRunner:
             _bind(self._binding.bind_input, name_in, before)
             _bind(self._binding.bind_output, name_out, after)
         self._run = self._session.run_with_iobinding
-        self.run()
+        self._warm_up(bundle)
+
+    def _warm_up(self, bundle: Bundle) -> None:
+        try:
+            self.run()
+        except Exception as error:  # noqa: BLE001  onnxruntime's errors share no other base class
+            raise InferenceError(f'{bundle.onnx_path} cannot be run with a batch of one: {error}; '
+                                 'export the bundle again') from None
         self.reset()
 
     def run(self) -> None:

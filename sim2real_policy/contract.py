@@ -36,6 +36,7 @@ BASE_FUNCTIONS = ('base_ang_vel', 'base_lin_vel', 'projected_gravity')
 VELOCITY_COMMAND = ('lin_vel_x', 'lin_vel_y', 'ang_vel_z')
 XYZ = 3
 UNLIMITED = (-math.inf, math.inf)
+FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
 
 Item = TypeVar('Item')
 
@@ -54,7 +55,8 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# Beyond float32 a scale is infinite, and a raw action of zero times it is NaN.
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
 Bound = Annotated[float, Field(strict=True)]
 Bounds = Annotated[tuple[Bound, Bound], AfterValidator(_increasing)]

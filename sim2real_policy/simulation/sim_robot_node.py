@@ -132,7 +132,7 @@ class SimRobotNode(Node):
     def _stamp(self) -> int:
         if self._choices.publish_clock:
             return self._ticks * self._choices.period_us * 1000
-        return int(self.get_clock().now().nanoseconds)
+        return time.time_ns()
 
     def _on_command(self, message: Any) -> None:
         try:

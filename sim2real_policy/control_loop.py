@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 import threading
 import time
 import traceback
@@ -15,9 +16,11 @@ from sim2real_policy.inbox import Inbox
 from sim2real_policy.inference import PolicyRunner
 from sim2real_policy.pacing import DeadlinePacer, sharpen_timers
 from sim2real_policy.pipeline import PolicyPipeline
+from sim2real_policy.rehearsal import Rehearsal
 from sim2real_policy.safety import Phase
 from sim2real_policy.state import RobotState
 
+REHEARSAL_LEAD = 1e-3  # s; the rehearsal itself takes half of it
 _NANOSECONDS = 1e9
 _START_PATIENCE = 120.0  # s; a network is loaded, warmed up and checked in this time
 
@@ -42,6 +45,15 @@ class _Wakeup:
         return self._lock.acquire(timeout=timeout)
 
 
+@dataclass(frozen=True)
+class Cast:
+    """What the control thread owns; without a rehearsal every tick comes cold."""
+
+    runner: PolicyRunner
+    pipeline: PolicyPipeline
+    rehearsal: Rehearsal | None = None
+
+
 class ControlLoop:
     """
     Runs the pipeline at its period, or whenever :meth:`trigger` says so.
@@ -50,13 +62,13 @@ class ControlLoop:
     tick began (steady clock [s]), None between two ticks: a watchdog reads it.
     """
 
-    def __init__(self, build: Callable[[], tuple[PolicyRunner, PolicyPipeline]], inbox: Inbox,
-                 output: CommandOutput, period: float, triggered: bool, patience: float,
+    def __init__(self, build: Callable[[], Cast], inbox: Inbox, output: CommandOutput,
+                 period: float, triggered: bool, patience: float,
                  stamp_clock_ns: Callable[[], int]) -> None:
         """
         Note how to work; nothing starts yet.
 
-        :param build: makes runner and pipeline; called in the control thread.
+        :param build: makes runner, pipeline and rehearsal; called in the control thread.
         :param inbox: where the measurements arrive.
         :param output: where the commands leave.
         :param period: control period [s].
@@ -72,6 +84,7 @@ class ControlLoop:
         self.overrun_triggers = 0
         self.runner: PolicyRunner
         self.pipeline: PolicyPipeline
+        self._rehearsal: Rehearsal | None = None
         self._build = build
         self._inbox = inbox
         self._output = output
@@ -149,7 +162,9 @@ class ControlLoop:
     def _run(self) -> None:
         sharpen_timers()
         try:
-            self.runner, self.pipeline = self._build()
+            cast = self._build()
+            self.runner, self.pipeline = cast.runner, cast.pipeline
+            self._rehearsal = cast.rehearsal
         except Exception as error:  # noqa: BLE001  handed to the thread that called start
             self._failure = error
             self._idle.set()
@@ -180,10 +195,19 @@ class ControlLoop:
 
     def _wait(self) -> float:
         if not self._triggered:
+            if self._rehearsal is not None and self.pacer.doze(REHEARSAL_LEAD):
+                self._rehearse(self._rehearsal)
             return self.pacer.wait()
         holding = self.pipeline.safety.phase is Phase.FAULT
         self._wakeup.wait(self._period if holding else self._patience)
         return time.monotonic()
+
+    def _rehearse(self, rehearsal: Rehearsal) -> None:
+        """Warm up for the tick; whatever is wrong, the tick itself will find and tell it."""
+        try:
+            rehearsal.rehearse(time.monotonic())
+        except Exception:  # noqa: BLE001  must never cost a tick
+            self._rehearsal = None
 
     def _tick(self, now: float) -> None:
         pipeline, inbox = self.pipeline, self._inbox

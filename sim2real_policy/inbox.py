@@ -34,6 +34,8 @@ class Inbox:
         :param contract: what the policy reads.
         :param imu_in_base_xyzw: orientation of the IMU frame in the base frame.
         """
+        self._contract = contract
+        self._imu_in_base_xyzw = imu_in_base_xyzw
         self.joint_decoder = JointStateDecoder(contract)
         self.imu_decoder = ImuDecoder(imu_in_base_xyzw)
         self.rates = {name: RateCounter()
@@ -89,3 +91,17 @@ class Inbox:
         if odometry is not None and odometry is not seen[2]:
             decode_odometry(*odometry, state)
         self._seen = [joints, imu, odometry]
+
+    def copy(self) -> Inbox:
+        """Return an empty inbox with decoders of its own."""
+        return Inbox(self._contract, self._imu_in_base_xyzw)
+
+    def imitate(self, other: Inbox) -> None:
+        """
+        Take over the samples of another inbox.
+
+        :param other: the one that the subscriptions fill.
+        """
+        self.joint_sample = other.joint_sample
+        self.imu_sample = other.imu_sample
+        self.odometry_sample = other.odometry_sample

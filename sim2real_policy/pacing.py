@@ -38,6 +38,18 @@ class DeadlinePacer:
         """Begin a new series of deadlines now."""
         self._deadline = self._clock()
 
+    def doze(self, lead: float) -> bool:
+        """
+        Sleep until shortly before the next deadline.
+
+        :param lead: how long before [s].
+        :returns: False, at once, where less than that is left.
+        """
+        left = self._deadline + self._period - lead - self._clock()
+        if left > 0.0:
+            self._sleep(left)
+        return left > 0.0
+
     def wait(self) -> float:
         """Sleep until the next deadline that is still ahead; return the time of waking [s]."""
         self._deadline += self._period

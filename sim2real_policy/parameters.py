@@ -87,6 +87,8 @@ SPECS: dict[str, _Spec] = {
                               '[rad].', 0.0, 1.0),
     'stop_duration': _Spec(0.2, 'How long the safe command is repeated when the node stops [s].',
                            0.05, 10.0),
+    'rehearsal': _Spec(True, 'With trigger timer: do the work of each tick once on copies, one '
+                       'millisecond early, so that the tick itself is fast.'),
     'realtime_priority': _Spec(0, 'SCHED_FIFO priority of the process; 0: leave as it is.', 0, 98),
 }
 
@@ -122,6 +124,7 @@ class NodeParameters:
     limits_max_step: tuple[float, ...]
     limits_tolerance: float
     stop_duration: float
+    rehearsal: bool
     realtime_priority: int
 
 

@@ -27,12 +27,12 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu, JointState
 from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.command_output import CommandOutput
-from sim2real_policy.control_loop import ControlLoop
+from sim2real_policy.control_loop import Cast, ControlLoop
 from sim2real_policy.decoding import JointStateDecoder
 from sim2real_policy.errors import ConfigError, PolicyError
 from sim2real_policy.faults import Fault
 from sim2real_policy.inbox import Inbox
-from sim2real_policy.inference import make_runner, PolicyRunner
+from sim2real_policy.inference import make_runner
 from sim2real_policy.messages import make_command_writer
 from sim2real_policy.parameters import (
     check_change,
@@ -42,6 +42,7 @@ from sim2real_policy.parameters import (
     read_parameters,
 )
 from sim2real_policy.pipeline import PipelineSettings, PolicyPipeline
+from sim2real_policy.rehearsal import Rehearsal
 from sim2real_policy.report import NodeReport
 from sim2real_policy.safety import Phase
 from sim2real_policy.spinning import spin_until_stopped, StopRequest
@@ -150,8 +151,8 @@ class PolicyNode(LifecycleNode):
         self.output = CommandOutput(self._publisher, writer, stamp_clock)
         self.inbox = Inbox(contract, parameters.imu_orientation_in_base)
         self.loop = ControlLoop(
-            functools.partial(_build, parameters.backend, self.bundle, settings), self.inbox,
-            self.output, contract.control_period, parameters.trigger == 'joint_states',
+            functools.partial(_build, parameters, self.bundle, settings, self.inbox),
+            self.inbox, self.output, contract.control_period, parameters.trigger == 'joint_states',
             settings.monitor.joint_timeout, stamp_clock)
         try:
             self.loop.start()
@@ -328,18 +329,19 @@ class PolicyNode(LifecycleNode):
         return SetParametersResult(successful=not reason, reason=reason)
 
 
-def _build(backend: str, bundle: Bundle, settings: PipelineSettings) \
-        -> tuple[PolicyRunner, PolicyPipeline]:
+def _build(parameters: NodeParameters, bundle: Bundle, settings: PipelineSettings,
+           inbox: Inbox) -> Cast:
     """Make runner and pipeline, and prove both against the bundle."""
-    runner = make_runner(backend, bundle)
-    pipeline = PolicyPipeline(bundle.contract, runner, settings, time.perf_counter_ns)
-    if backend != 'zero':
-        try:
+    runner = make_runner(parameters.backend, bundle)
+    try:
+        pipeline = PolicyPipeline(bundle.contract, runner, settings, time.perf_counter_ns)
+        if parameters.backend != 'zero':
             pipeline.check_chain(bundle.golden)
-        except PolicyError:
-            runner.close()
-            raise
-    return runner, pipeline
+        rehearsal = Rehearsal(bundle, runner, settings, inbox) if parameters.rehearsal else None
+    except Exception:
+        runner.close()
+        raise
+    return Cast(runner, pipeline, rehearsal)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -19,9 +19,10 @@ def config_file(name: str) -> Path:
     :raises ConfigError: if it is not installed.
     """
     share = Path('share', 'sim2real_policy', 'config', name)
-    prefixes: list[str | Path] = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), *PACKAGE.parents]
+    ament = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    prefixes = [*(Path(prefix) for prefix in ament if prefix), *PACKAGE.parents]
     places = [PACKAGE.parent / 'config' / name,
-              *(Path(prefix) / share for prefix in prefixes if prefix)]
+              *(prefix / share for prefix in prefixes)]
     for place in places:
         if place.is_file():
             return place

@@ -47,12 +47,14 @@ class VelocityFilter:
             command = NO_COMMAND
         if command is not self._applied:
             self._applied = command
-            self._write((command.linear_x, command.linear_y, command.angular_z))
+            self._write(command)
         return self.value
 
-    def _write(self, asked: tuple[float, float, float]) -> None:
-        if not all(map(math.isfinite, asked)):
-            asked = (0.0, 0.0, 0.0)
+    def _write(self, command: VelocityCommand) -> None:
+        asked = (command.linear_x, command.linear_y, command.angular_z)
+        if command is NO_COMMAND or not all(map(math.isfinite, asked)):
+            self.value.fill(0.0)  # unclipped: training's range need not hold zero
+            return
         kept = tuple(min(max(value, low), high)
                      for value, (low, high) in zip(asked, self._bounds, strict=True))
         self.clipped += kept != asked

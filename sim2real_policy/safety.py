@@ -145,6 +145,8 @@ class Safety:
         :param what: description of the output.
         :param state: the newest state.
         """
+        if not self.policy_may_act:
+            return self.hold()
         self._bad_outputs += 1
         if self._bad_outputs > self._max_bad_outputs:
             self.trip(Fault('F209', f'policy output is not finite ({what}) '

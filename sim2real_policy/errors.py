@@ -64,5 +64,5 @@ def closest(word: str, known: Iterable[str]) -> str:
     :param word: the name that is not known.
     :param known: the names that are.
     """
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{match[0]}'?)" if match else ''

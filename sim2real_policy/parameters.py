@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -272,7 +273,7 @@ def _joint_limits(parameters: NodeParameters, contract: PolicyContract) -> Joint
     return JointLimits(lower, upper, step, parameters.limits_tolerance)
 
 
-def _training_limits(contract: PolicyContract) -> np.ndarray | None:
+def _training_limits(contract: PolicyContract) -> NDArray[np.float64] | None:
     """Return the joint range known from training, shape (2, action width), or None."""
     if contract.joints.position_limit is None:
         return None
@@ -282,7 +283,7 @@ def _training_limits(contract: PolicyContract) -> np.ndarray | None:
 
 
 def _spread(name: str, values: tuple[float, ...], parameters: NodeParameters,
-            contract: PolicyContract) -> np.ndarray | None:
+            contract: PolicyContract) -> NDArray[np.float64] | None:
     """Bring one limit into the order of the raw action, shape (action width,)."""
     joints = contract.action_joints
     if not values:

@@ -41,7 +41,7 @@ setup(
         # TensorRT itself comes with JetPack, for the Python of the system.
         'tensorrt': ['pycuda'],
         # Without pytest-cov: colcon would measure coverage a second time.
-        'test': ['pytest', 'pytest-timeout', 'hypothesis'],
+        'test': ['pytest', 'pytest-timeout', 'hypothesis', 'onnx'],
     },
     entry_points={
         'console_scripts': [

@@ -41,7 +41,7 @@ class _Course:
 
     def __init__(self, operator: Node) -> None:
         self._operator = operator
-        self._passed = False
+        self._failure = ''
 
     def on_exit(self, event: ProcessExited, context: LaunchContext) \
             -> list[LaunchDescriptionEntity]:
@@ -53,14 +53,15 @@ class _Course:
         if context.is_shutdown:  # a second Shutdown, or signal, would be an error
             return []
         if event.action is self._operator:
-            self._passed = event.returncode == 0
-            return [LogInfo(msg='demo: PASS' if self._passed else 'demo: FAIL'),
+            self._failure = 'the reason is above' if event.returncode else ''
+            return [LogInfo(msg='demo: FAIL' if self._failure else 'demo: PASS'),
                     EmitEvent(event=SignalProcess(signal_number=signal.SIGINT,
                                                   process_matcher=_is_policy_node))]
-        if self._passed and _is_policy_node(event.action) and event.returncode == 0:
-            return [Shutdown(reason='the demo is over')]
-        raise RuntimeError(f'demo: FAIL; {event.process_name} ended with exit code '
-                           f'{event.returncode}. Its last words are above')
+        if event.returncode:
+            self._failure = f'{event.process_name} ended with exit code {event.returncode}'
+        if self._failure:
+            raise RuntimeError(f'demo: FAIL; {self._failure}')
+        return [Shutdown(reason='the demo is over')]
 
 
 def _arguments() -> list[LaunchDescriptionEntity]:

@@ -36,6 +36,7 @@ _DOUBLE = 8
 _ORIENTATION = struct.Struct('<5d')  # x, y, z, w and the first covariance
 _VECTOR = struct.Struct('<3d')
 _COVARIANCE = 9 * _DOUBLE
+_ALL_BITS = 0xFF
 _NORM_TOLERANCE = 0.1
 _NANOSECONDS = 10**9
 
@@ -70,19 +71,24 @@ class _JointLayout:
     def __init__(self, raw: bytes, message: JointState, fields: Sequence[int],
                  indices: NDArray[np.intp]) -> None:
         arrays = [getattr(message, field) for field in JOINT_FIELDS]
-        offset = _after_string(_STAMP_END, message.header.frame_id)
-        offset = _aligned(offset, _COUNT.size) + _COUNT.size
-        for name in message.name:
-            offset = _after_string(offset, name)
-        begin, starts, self.fixed = _STAMP_END, [], []
+        decisive = np.zeros(len(raw), dtype=np.uint8)  # bytes that say where something stands
+        offset = _STAMP_END
+        for text in (message.header.frame_id, None, *message.name):
+            begin = _aligned(offset, _COUNT.size)
+            offset = begin + _COUNT.size if text is None else _after_string(offset, text)
+            decisive[begin:offset] = _ALL_BITS
+        begin, starts, self._fixed = _STAMP_END, [], []
         for values in arrays:
-            offset = _aligned(offset, _COUNT.size) + _COUNT.size
+            count = _aligned(offset, _COUNT.size)
+            decisive[count:count + _COUNT.size] = _ALL_BITS
+            offset = count + _COUNT.size
             if len(values):
                 offset = _aligned(offset, _DOUBLE)
-            self.fixed.append((begin, raw[begin:offset]))
+            self._fixed.append((begin, raw[begin:offset]))
             starts.append(offset)
             begin = offset = offset + len(values) * _DOUBLE
-        self.size = len(raw)
+        self._mask = decisive
+        self._masked = np.frombuffer(raw, np.uint8) & decisive
         self.start = starts[0]
         self.count = (starts[fields[-1]] - self.start) // _DOUBLE + len(message.name)
         self.gather = np.concatenate(
@@ -94,10 +100,15 @@ class _JointLayout:
 
     def fits(self, raw: bytes) -> bool:
         """Tell whether a message has this layout."""
-        (a, names), (b, velocities), (c, efforts) = self.fixed
-        return (len(raw) == self.size and raw.startswith(_LITTLE_ENDIAN_CDR)
-                and raw.startswith(names, a) and raw.startswith(velocities, b)
-                and raw.startswith(efforts, c))
+        if len(raw) != len(self._mask) or not raw.startswith(_LITTLE_ENDIAN_CDR):
+            return False
+        (a, names), (b, velocities), (c, efforts) = self._fixed
+        return (raw.startswith(names, a) and raw.startswith(velocities, b)
+                and raw.startswith(efforts, c)) or self._fits_but_for_padding(raw)
+
+    def _fits_but_for_padding(self, raw: bytes) -> bool:
+        """Compare without the bytes between the values: serializers leave rubbish there."""
+        return np.array_equal(np.frombuffer(raw, np.uint8) & self._mask, self._masked)
 
 
 class JointStateDecoder:
@@ -244,11 +255,12 @@ class ImuDecoder:
         q, rates = message.orientation, message.angular_velocity
         covariance = float(message.orientation_covariance[0])
         values = (q.x, q.y, q.z, q.w)
-        offset = _aligned(_after_string(_STAMP_END, message.header.frame_id), _DOUBLE)
+        frame_end = _after_string(_STAMP_END, message.header.frame_id)
+        offset = _aligned(frame_end, _DOUBLE)
         known = struct.pack('<8d', *values, covariance, rates.x, rates.y, rates.z)
         gyro = offset + 4 * _DOUBLE + _COVARIANCE
         if known == raw[offset:offset + 5 * _DOUBLE] + raw[gyro:gyro + 3 * _DOUBLE]:
-            self._offset, self._prefix, self._size = offset, raw[_STAMP_END:offset], len(raw)
+            self._offset, self._prefix, self._size = offset, raw[_STAMP_END:frame_end], len(raw)
         stamp = message.header.stamp
         self._take(state, received_at, stamp.sec * _NANOSECONDS + stamp.nanosec, values,
                    covariance, (rates.x, rates.y, rates.z))

@@ -29,6 +29,8 @@ from sim2real_policy.pipeline import PipelineSettings
 TRIGGERS = ('timer', 'joint_states')
 MIN_TIMEOUT_PERIODS = 3
 MAX_AUTOMATIC_TIMEOUT = 0.2  # s; a legged robot falls in about this time
+QUATERNION_SIZE = 4
+NORM_TOLERANCE = 1e-3
 _FOREIGN = ('use_sim_time', 'start_type_description_service')
 _LIMIT_ARRAYS = ('limits.position_lower', 'limits.position_upper', 'limits.max_step')
 
@@ -237,9 +239,11 @@ def pipeline_settings(parameters: NodeParameters, contract: PolicyContract) -> P
 
     :param parameters: the choices.
     :param contract: the policy.
-    :raises ConfigError: if limits are missing or of wrong size or order.
+    :raises ConfigError: if limits are missing or of wrong size or order, or the orientation of
+        the IMU is not a rotation.
     :raises JointError: if limits name other joints than the policy's.
     """
+    _check_orientation(parameters.imu_orientation_in_base)
     automatic = min(MIN_TIMEOUT_PERIODS * contract.control_period, MAX_AUTOMATIC_TIMEOUT)
     return PipelineSettings(
         monitor=MonitorSettings(
@@ -251,6 +255,13 @@ def pipeline_settings(parameters: NodeParameters, contract: PolicyContract) -> P
         limits=_joint_limits(parameters, contract),
         ramp_duration=parameters.ramp_duration,
         command_timeout=parameters.cmd_vel_timeout)
+
+
+def _check_orientation(xyzw: Sequence[float]) -> None:
+    if len(xyzw) != QUATERNION_SIZE or not abs(math.hypot(*xyzw) - 1.0) <= NORM_TOLERANCE:
+        raise ConfigError(f'imu_orientation_in_base is {list(xyzw)}, expected a quaternion '
+                          'x, y, z, w of norm 1; [0.0, 0.0, 0.0, 1.0] where the IMU is aligned '
+                          'with the base')
 
 
 def _joint_limits(parameters: NodeParameters, contract: PolicyContract) -> JointLimits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,11 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Imu, JointState
 from sim2real_policy.contract import load_contract, PolicyContract
 from sim2real_policy.decoding import (
-    decode_odometry, ImuDecoder, JointStateDecoder, velocity_command)
+    decode_odometry,
+    ImuDecoder,
+    JointStateDecoder,
+    velocity_command,
+)
 from sim2real_policy.state import NEVER, RobotState
 from tiny_bundle import JOINTS, make_tiny_bundle
 
@@ -68,8 +71,8 @@ def test_later_messages_take_the_fast_way_with_the_same_result(
     """One full deserialization, then raw decoding; the values are those of the message."""
     state = RobotState(len(JOINTS))
     for seconds in range(1, 6):
-        decoder.decode(raw(joint_state(seconds, position=[9.0, 3.0 * seconds, seconds * 1.0, 0.5])),
-                       0.0, state)
+        message = joint_state(seconds, position=[9.0, 3.0 * seconds, 1.0 * seconds, 0.5])
+        decoder.decode(raw(message), 0.0, state)
         assert state.joint_position.tolist() == [seconds, 0.5, 3.0 * seconds]
     assert decoder.typed == 1
 
@@ -82,6 +85,21 @@ def test_a_change_of_order_is_followed(decoder: JointStateDecoder) -> None:
                                    position=[1.0, 2.0, 3.0, 9.0])), 0.0, state)
     assert state.joint_position.tolist() == [1.0, 2.0, 3.0]
     assert decoder.typed == 2
+
+
+def test_rubbish_between_the_values_is_passed_over(decoder: JointStateDecoder) -> None:
+    """Serializers leave what they like in the padding; it decides nothing."""
+    state = RobotState(len(JOINTS))
+    data = raw(joint_state(1))
+    text = data.index(b'base\x00')
+    padding = slice(text + 5, text + 8)  # up to the next multiple of four
+    decoder.decode(data, 0.0, state)
+    for seconds, filler in ((2, b'\x00\x00\x00'), (3, b'\xff\xfe\xfd')):
+        later = bytearray(raw(joint_state(seconds, position=[9.0, 3.0, 1.0 * seconds, 2.0])))
+        later[padding] = filler
+        decoder.decode(bytes(later), 0.0, state)
+        assert state.joint_position[0] == seconds
+    assert decoder.typed == 1
 
 
 @settings(max_examples=60, deadline=None)

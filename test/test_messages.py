@@ -6,12 +6,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 or its wheels (make venv)')
 
+import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sim2real_policy.errors import ConfigError, JointError
 from sim2real_policy.messages import COMMAND_INTERFACES, make_command_writer
 from sim2real_policy.safety import _KEY, Phase, SafeCommand
-
-import numpy as np
 
 POLICY = ('hip', 'thigh', 'calf')
 MESSAGE = ('calf', 'hip', 'thigh')
@@ -66,7 +65,7 @@ def test_only_a_safe_command_is_written(interface: str) -> None:
 
 
 @pytest.mark.parametrize(('names', 'words'), [
-    (('calf', 'hip'), "lacks the joint"),
+    (('calf', 'hip'), 'lacks the joint'),
     (('calf', 'hip', 'thigh', 'hip'), 'more than once'),
     (('calf', 'hip', 'thihg'), "did you mean 'thigh'"),
     (('calf', 'hip', 'thigh', 'arm'), 'does not command'),

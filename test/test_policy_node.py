@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 import signal
 from typing import Any
@@ -11,8 +12,15 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 or its wheels (make venv)')
 
 from policy_client import (
-    ACTIVATE, BASE_PARAMETERS, CLEANUP, Client, CONFIGURE, DEACTIVATE, policy_and_client,
-    PolicyProcess)
+    ACTIVATE,
+    BASE_PARAMETERS,
+    CLEANUP,
+    Client,
+    CONFIGURE,
+    DEACTIVATE,
+    policy_and_client,
+    PolicyProcess,
+)
 from sensor_msgs.msg import Imu, JointState
 from tiny_bundle import DEFAULT_POSE, JOINTS, make_tiny_bundle, SCALE
 from trajectory_msgs.msg import JointTrajectory
@@ -83,7 +91,7 @@ def test_targets_respect_range_and_step(bundle: Path) -> None:
         client.wait(lambda: close(client.last_values, {
             'hip': 0.5, 'thigh': POSE['thigh'] - SCALE, 'calf': 0.5}), 'limited targets')
         rows = [list(message.data) for _, message in client.commands]
-        steps = [abs(b - a) for before, after in zip(rows, rows[1:], strict=False)
+        steps = [abs(b - a) for before, after in pairwise(rows)
                  for a, b in zip(before, after, strict=True)]
         assert max(steps) <= 0.05 + 1e-9
 
@@ -318,7 +326,7 @@ def test_joint_trajectory_interface_has_one_point(bundle: Path) -> None:
 
 
 def test_joint_states_can_set_the_pace(bundle: Path) -> None:
-    """trigger joint_states: every 4th message of 200 Hz makes a tick, and silence a fault."""
+    """With trigger joint_states every 4th message of 200 Hz is a tick, silence a fault."""
     with policy_and_client(DOMAIN + 39, bundle, trigger='joint_states',
                            trigger_every='4', joint_timeout='0.1') as (_, client):
         client.start()

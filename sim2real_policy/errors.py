@@ -34,6 +34,10 @@ class InferenceError(PolicyError):
     """Raised when a runner cannot load the network, or the network is not the trained one."""
 
 
+class EngineError(InferenceError):
+    """Raised when a TensorRT engine cannot be built, is not this machine's, or is damaged."""
+
+
 class ConfigError(PolicyError):
     """Raised when a parameter is unknown, of the wrong type or size, or out of range."""
 

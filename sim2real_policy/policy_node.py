@@ -28,9 +28,7 @@ from sensor_msgs.msg import Imu, JointState
 from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.command_output import CommandOutput
 from sim2real_policy.control_loop import Cast, ControlLoop
-from sim2real_policy.decoding import JointStateDecoder
 from sim2real_policy.errors import ConfigError, PolicyError
-from sim2real_policy.faults import Fault
 from sim2real_policy.inbox import Inbox
 from sim2real_policy.inference import make_runner
 from sim2real_policy.messages import make_command_writer
@@ -44,9 +42,8 @@ from sim2real_policy.parameters import (
 from sim2real_policy.pipeline import PipelineSettings, PolicyPipeline
 from sim2real_policy.rehearsal import Rehearsal
 from sim2real_policy.report import NodeReport
-from sim2real_policy.safety import Phase
 from sim2real_policy.spinning import spin_until_stopped, StopRequest
-from sim2real_policy.state import NEVER, RobotState
+from sim2real_policy.supervisor import PATIENCE, Supervisor
 from std_srvs.srv import Trigger
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -57,8 +54,7 @@ SUPERVISION_PERIOD = 0.02  # s
 DIAGNOSTICS_PERIOD = 1.0  # s
 WATCHDOG_PERIODS = 5
 MIN_WATCHDOG_TIMEOUT = 0.1  # s
-MIN_STOP_MESSAGES = 5
-PATIENCE = 1.0  # s; for a running tick to end
+NOT_CONFIGURED = (False, 'the node is not configured')
 USER_MISTAKE_EXIT_CODE = 2
 _Transition = Callable[['PolicyNode', LifecycleState], TransitionCallbackReturn]
 
@@ -104,7 +100,7 @@ class PolicyNode(LifecycleNode):
         self.parameters: NodeParameters
         self._inputs: list[Any] = []
         self._publisher: Any = None
-        self._watchdog_timeout = MIN_WATCHDOG_TIMEOUT
+        self._supervisor: Supervisor | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.report = NodeReport(
             self, self.create_publisher(DiagnosticStatus, '~/state', LATCHED_QOS),
@@ -142,9 +138,6 @@ class PolicyNode(LifecycleNode):
         settings = pipeline_settings(parameters, contract)
         writer = make_command_writer(parameters.command_interface, contract.action_joints,
                                      parameters.command_joint_names, contract.control_period)
-        self._watchdog_timeout = parameters.watchdog_timeout or max(
-            MIN_WATCHDOG_TIMEOUT, WATCHDOG_PERIODS * contract.control_period)
-        self._watchdog_decoder = JointStateDecoder(contract)
         self._publisher = self.create_publisher(writer.message_type, parameters.topics_command,
                                                 COMMAND_QOS)
         stamp_clock = self._stamp_clock()
@@ -159,6 +152,10 @@ class PolicyNode(LifecycleNode):
         except Exception:
             self._release()
             raise
+        self._supervisor = Supervisor(
+            self.bundle, self.loop, self.inbox, self.output, parameters.watchdog_timeout or max(
+                MIN_WATCHDOG_TIMEOUT, WATCHDOG_PERIODS * contract.control_period),
+            parameters.stop_duration)
         self._subscribe()
         gc.collect()
         gc.freeze()
@@ -232,25 +229,9 @@ class PolicyNode(LifecycleNode):
 
     def stop_robot(self) -> None:
         """Send the measured pose as the last commands; harmless where nothing was ever sent."""
-        loop = self.loop
-        if loop is None or not loop.alive or loop.pipeline.safety.phase is Phase.INACTIVE:
-            return
-        finished = loop.deactivate(PATIENCE)
-        if not finished:
-            self._take_over(loop)
-        safety, period = loop.pipeline.safety, self.bundle.contract.control_period
-        if finished:
-            self.inbox.collect(loop.pipeline.state)
-        send = self.output.send if finished else self.output.send_for_watchdog
-        messages = max(MIN_STOP_MESSAGES, round(self.parameters.stop_duration / period))
-        command = safety.stop(loop.pipeline.state)
-        for _ in range(messages):
-            if command is not None:
-                send(command)
-                time.sleep(self.parameters.stop_duration / messages)
-                command = safety.hold()
-        self._publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
-        self.report.publish_run()
+        if self._supervisor is not None and self._supervisor.stop():
+            self._publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
+            self.report.publish_run()
 
     def count_command_subscribers(self) -> int:
         """Return how many listen to the commands."""
@@ -260,6 +241,7 @@ class PolicyNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
+        self._supervisor = None
         if self.loop is not None:
             self.loop.close(PATIENCE)
             self.loop = None
@@ -270,58 +252,20 @@ class PolicyNode(LifecycleNode):
 
     def _supervise(self) -> None:
         """Watch the control thread, and tell every change of state."""
-        loop = self.loop
-        if loop is not None:
-            busy_since = loop.busy_since
-            if busy_since is not None and \
-                    time.monotonic() - busy_since > self._watchdog_timeout:
-                self._take_over(loop)
+        if self._supervisor is not None:
+            self._supervisor.watch()
         self.report.publish_state_changes()
-
-    def _take_over(self, loop: ControlLoop) -> None:
-        """Hold the robot at its newest measured pose while the control thread hangs."""
-        state = RobotState(len(self.bundle.contract.joints.names))
-        sample = self.inbox.joint_sample
-        if sample is not None:
-            self._watchdog_decoder.decode(*sample, state)
-        if state.joints.received_at == NEVER:
-            state = loop.pipeline.state
-        loop.take_over(Fault('F208', 'the control thread did not finish a tick within '
-                                     f'{self._watchdog_timeout * 1e3:.0f} ms. Check the load of '
-                                     'the computer and the backend'), state)
 
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response) \
             -> Trigger.Response:
-        loop = self.loop
-        fault = Fault('F401', 'emergency stop was requested. Call ~/reset_fault to go on')
-        if loop is None or loop.pipeline.safety.phase is Phase.INACTIVE:
-            response.success, response.message = False, 'the node is not active; nothing to stop'
-            return response
-        if loop.lock.acquire(timeout=PATIENCE):
-            try:
-                loop.pipeline.safety.trip(fault, loop.pipeline.state)
-            finally:
-                loop.lock.release()
-        else:
-            self._take_over(loop)
-        response.success, response.message = True, str(loop.pipeline.safety.reason)
+        response.success, response.message = NOT_CONFIGURED if self._supervisor is None \
+            else self._supervisor.stop_for_operator()
         return response
 
     def _on_reset_fault(self, request: Trigger.Request, response: Trigger.Response) \
             -> Trigger.Response:
-        loop = self.loop
-        if loop is None or loop.pipeline.safety.phase is not Phase.FAULT:
-            response.success, response.message = False, 'there is no fault to reset'
-        elif not loop.lock.acquire(timeout=PATIENCE):
-            response.success, response.message = False, 'the control thread does not answer'
-        else:
-            try:
-                cause = loop.pipeline.safety.reset_fault(loop.pipeline.state, time.monotonic())
-            finally:
-                loop.lock.release()
-            response.success = cause is None
-            response.message = 'the robot ramps up again' if cause is None \
-                else f'the cause is still there: {cause}'
+        response.success, response.message = NOT_CONFIGURED if self._supervisor is None \
+            else self._supervisor.reset_fault()
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:

@@ -129,7 +129,8 @@ def save_golden() -> Callable[..., None]:
     def save(path: Path, contract: PolicyContract, weight: F32, **changes: Any) -> None:
         numbers = np.random.default_rng(7)
         steps, joints = 4, len(contract.joints.names)
-        tilted = np.array([0.0, 0.0, 0.0, 1.0]) + numbers.normal(0.0, 0.1, (steps, 4))
+        tilted = np.array([0.0, 0.0, 0.0, 1.0]) + numbers.normal(0.0, 0.3, (steps, 4))
+        tilted /= np.linalg.norm(tilted, axis=1, keepdims=True)
         chain = [Sample(
             joint_position=numbers.normal(size=joints), joint_velocity=numbers.normal(size=joints),
             joint_effort=numbers.normal(size=joints), quaternion_xyzw=quaternion,

@@ -78,7 +78,7 @@ def serialized(message: Any) -> Callable[[int], bytes]:
 
 def pipeline_settings(contract: PolicyContract) -> PipelineSettings:
     """
-    Return the settings of the policy in this process, the same as :func:`node_parameters`.
+    Return the settings of the policy in this process, as wide as in :func:`node_parameters`.
 
     :param contract: the policy.
     """

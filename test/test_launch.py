@@ -23,7 +23,7 @@ pytest.importorskip('launch_ros', reason='launch_ros comes with ROS 2 only; not 
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
 PACKAGE = 'sim2real_policy'
-DOMAIN = 71
+DOMAIN = 58
 START_PATIENCE = 60.0  # s
 DEMO_PATIENCE = 150.0  # s; it takes 35 on an idle computer
 

@@ -130,9 +130,20 @@ class PolicyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and check everything; nothing is left for the first tick."""
         self.report.refusal = ''
-        self.parameters = parameters = read_parameters(self)
+        try:
+            self._configure(read_parameters(self))
+        except Exception:
+            self._release()
+            raise
+        gc.collect()
+        gc.freeze()
+        self.get_logger().info(self.report.describe())
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self, parameters: NodeParameters) -> None:
         if not parameters.policy:
             raise ConfigError("parameter 'policy' is empty; set it to the folder of the bundle")
+        self.parameters = parameters
         self.bundle = load_bundle(Path(parameters.policy).expanduser())
         contract = self.bundle.contract
         settings = pipeline_settings(parameters, contract)
@@ -147,20 +158,12 @@ class PolicyNode(LifecycleNode):
             functools.partial(_build, parameters, self.bundle, settings, self.inbox),
             self.inbox, self.output, contract.control_period, parameters.trigger == 'joint_states',
             settings.monitor.joint_timeout, stamp_clock)
-        try:
-            self.loop.start()
-        except Exception:
-            self._release()
-            raise
+        self.loop.start()
         self._supervisor = Supervisor(
             self.bundle, self.loop, self.inbox, self.output, parameters.watchdog_timeout or max(
                 MIN_WATCHDOG_TIMEOUT, WATCHDOG_PERIODS * contract.control_period),
             parameters.stop_duration)
         self._subscribe()
-        gc.collect()
-        gc.freeze()
-        self.get_logger().info(self.report.describe())
-        return TransitionCallbackReturn.SUCCESS
 
     def _stamp_clock(self) -> Callable[[], int]:
         """Return what reads ROS time [ns]: the system clock, or /clock where that is asked for."""

@@ -274,6 +274,16 @@ def test_a_missing_bundle_is_refused_with_its_reason(tmp_path: Path) -> None:
         assert client.commands
 
 
+def test_a_wrong_topic_name_leaves_nothing_behind(bundle: Path) -> None:
+    """Configure fails half-way with the reason, and works once the name is right."""
+    with policy_and_client(DOMAIN + 41, bundle, topics__imu="'imu data'") as (_, client):
+        assert not client.transition(CONFIGURE)
+        client.wait(lambda: 'imu data' in client.state, 'the reason')
+        assert client.state.startswith('UNCONFIGURED')
+        assert client.set_parameter('topics.imu', 'imu/data').successful
+        client.start()
+
+
 def test_limits_are_required(bundle: Path) -> None:
     """Without position limits from contract or config the node does not configure."""
     with policy_and_client(DOMAIN + 35, bundle, limits__position_upper='[.nan]') as (_, client):

@@ -92,7 +92,8 @@ SPECS: dict[str, _Spec] = {
                            0.05, 10.0),
     'rehearsal': _Spec(True, 'With trigger timer: do the work of each tick once on copies, one '
                        'millisecond early, so that the tick itself is fast.'),
-    'realtime_priority': _Spec(0, 'SCHED_FIFO priority of the process; 0: leave as it is.', 0, 98),
+    'realtime_priority': _Spec(0, 'SCHED_FIFO priority of main and control thread; 0: leave '
+                               'it.', 0, 98),
 }
 
 

@@ -231,7 +231,9 @@ def _check_proof(plan: Path, sidecar: EngineSidecar, again: str) -> None:
     proof = sidecar.proof
     if proof is None or proof.fit is not False:
         return
-    seen = 'answered with something that is no number' if proof.worst_rad is None \
-        else f'differed from ONNX Runtime by {proof.worst_rad:.3g} rad'
-    raise EngineError(f'{plan} is marked unfit: when it was built it {seen}, allowed are '
-                      f'{proof.tolerance:g} rad; {again} --precision fp32')
+    seen = 'answered with something that is no number' \
+        if proof.worst_rad is None or proof.worst_relative is None else \
+        f'differed from ONNX Runtime by {proof.worst_rad:.3g} rad, {proof.worst_relative:.3g} ' \
+        'of the raw action'
+    raise EngineError(f'{plan} is marked unfit: when it was built it {seen}, expected at most '
+                      f'{proof.tolerance:g}; {again} --precision fp32')

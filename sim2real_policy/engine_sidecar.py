@@ -12,6 +12,10 @@ from sim2real_policy.errors import closest, EngineError
 
 SIDECAR_SCHEMA = 1
 PLAN_SUFFIX, SIDECAR_SUFFIX = '.plan', '.json'
+# Largest difference to ONNX Runtime, as part of max(1, |raw action|). float32 in another order
+# differs by about 1e-6, half precision of such networks by 0.005; 0.2 is as much as the noise
+# that policies explore with, and so the most that one can hope a policy to correct.
+TOLERANCE = {'fp32': 1e-4, 'fp16': 0.02, 'int8': 0.2}
 
 Flavor = Literal['tensorrt', 'tensorrt_rtx']
 Precision = Literal['fp32', 'fp16', 'int8']
@@ -46,14 +50,15 @@ class Proof(_Part):
     The engine against ONNX Runtime on ``rows`` observations.
 
     ``worst_raw`` is the largest difference in raw action, ``worst_rad`` in joint target [rad],
-    ``tolerance`` what is allowed of it [rad]. Both are None where the answer was no finite
-    number, and where the engine could not be run on the machine that built it; then ``fit`` is
-    None as well, and ``note`` says why.
+    ``worst_relative`` as part of max(1, |raw action|), which ``tolerance`` bounds. They are None
+    where an answer was no finite number, and where the engine could not be run on the machine
+    that built it; then ``fit`` is None as well, and ``note`` says why.
     """
 
     fit: Union[bool, None]
     worst_raw: Union[Size, None] = None
     worst_rad: Union[Size, None] = None
+    worst_relative: Union[Size, None] = None
     tolerance: Size
     rows: Count = 0
     note: str = ''

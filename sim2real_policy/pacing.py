@@ -1,4 +1,4 @@
-"""Absolute deadlines on the steady clock: late ticks are skipped and counted, never hurried."""
+"""Absolute deadlines on the steady clock: lost ones are skipped and counted, never made up."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ class DeadlinePacer:
     """
     Wakes once per period, at multiples of the period after the start.
 
-    ``missed`` counts the deadlines that passed while the work of one before took too long;
-    ``lateness`` is how long after its deadline the last wake-up came [s].
+    A deadline that passed less than a period ago is met at once, late; of those further back
+    only the last one is, and ``missed`` counts the others. ``lateness`` is how long after its
+    deadline the last wake-up came [s].
     """
 
     def __init__(self, period: float, clock: Callable[[], float] = time.monotonic,
@@ -51,13 +52,13 @@ class DeadlinePacer:
         return left > 0.0
 
     def wait(self) -> float:
-        """Sleep until the next deadline that is still ahead; return the time of waking [s]."""
+        """Sleep until the next deadline, unless it has passed; return the time of waking [s]."""
         self._deadline += self._period
         now = self._clock()
-        if now > self._deadline:
-            late = int((now - self._deadline) // self._period) + 1
-            self.missed += late
-            self._deadline += late * self._period
+        lost = int((now - self._deadline) // self._period)
+        if lost > 0:
+            self.missed += lost
+            self._deadline += lost * self._period
         while now < self._deadline:
             self._sleep(self._deadline - now)
             now = self._clock()

@@ -54,6 +54,7 @@ SUPERVISION_PERIOD = 0.02  # s
 DIAGNOSTICS_PERIOD = 1.0  # s
 WATCHDOG_PERIODS = 5
 MIN_WATCHDOG_TIMEOUT = 0.1  # s
+MIN_REHEARSED_PERIOD = 0.005  # s; a shorter one has no time for it, and keeps warm by itself
 NOT_CONFIGURED = (False, 'the node is not configured')
 USER_MISTAKE_EXIT_CODE = 2
 _Transition = Callable[['PolicyNode', LifecycleState], TransitionCallbackReturn]
@@ -284,7 +285,9 @@ def _build(parameters: NodeParameters, bundle: Bundle, settings: PipelineSetting
         pipeline = PolicyPipeline(bundle.contract, runner, settings, time.perf_counter_ns)
         if parameters.backend != 'zero':
             pipeline.check_chain(bundle.golden)
-        rehearsal = Rehearsal(bundle, runner, settings, inbox) if parameters.rehearsal else None
+        rehearsal = Rehearsal(bundle, runner, settings, inbox) if (
+            parameters.rehearsal and MIN_REHEARSED_PERIOD <= bundle.contract.control_period
+        ) else None
     except Exception:
         runner.close()
         raise

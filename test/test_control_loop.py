@@ -56,7 +56,7 @@ def test_a_failed_build_is_told_to_the_starter(bundle: Bundle) -> None:
 
 
 def test_a_slow_tick_is_counted_as_missed(bench: Bench) -> None:
-    """A tick of three and a half periods costs three deadlines, and no more."""
+    """A tick of three and a half periods loses two deadlines; the third is met late."""
     bench.run()
     missed = bench.loop.pacer.missed
     slow = threading.Event()
@@ -66,7 +66,7 @@ def test_a_slow_tick_is_counted_as_missed(bench: Bench) -> None:
             slow.set()
             time.sleep(3.5 * PERIOD)
     bench.runner.before = once
-    bench.wait(lambda: bench.loop.pacer.missed >= missed + 3)
+    bench.wait(lambda: bench.loop.pacer.missed >= missed + 2)
     assert bench.phase is Phase.RUN
 
 

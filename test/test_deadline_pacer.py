@@ -33,16 +33,29 @@ def test_deadlines_do_not_drift() -> None:
     assert pacer.missed == 0
 
 
-def test_missed_deadlines_are_counted_not_hurried() -> None:
-    """65 ms of work in a period of 20 ms: three deadlines are gone, the next one is kept."""
+def test_a_deadline_just_missed_is_met_late() -> None:
+    """25 ms of work in a period of 20 ms: the tick comes 5 ms late, the next one in time."""
     time = FakeTime()
     pacer = DeadlinePacer(0.02, time.clock, time.sleep)
     pacer.wait()
-    time.now += 0.065  # from 100.02 to 100.085: 100.04, 100.06 and 100.08 have passed
+    time.now += 0.025
+    assert pacer.wait() == pytest.approx(100.045)
+    assert pacer.lateness == pytest.approx(0.005)
+    assert pacer.wait() == pytest.approx(100.06)
+    assert pacer.missed == 0
+
+
+def test_lost_deadlines_are_counted_not_made_up() -> None:
+    """65 ms of work, from 100.02 to 100.085: 100.04 and 100.06 are lost, 100.08 is met late."""
+    time = FakeTime()
+    pacer = DeadlinePacer(0.02, time.clock, time.sleep)
+    pacer.wait()
+    time.now += 0.065
+    assert pacer.wait() == pytest.approx(100.085)
+    assert pacer.lateness == pytest.approx(0.005)
+    assert pacer.missed == 2
     assert pacer.wait() == pytest.approx(100.10)
-    assert pacer.missed == 3
-    assert pacer.wait() == pytest.approx(100.12)
-    assert pacer.missed == 3
+    assert pacer.missed == 2
 
 
 def test_doze_wakes_before_the_deadline_and_leaves_it_alone() -> None:

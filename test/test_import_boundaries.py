@@ -18,7 +18,8 @@ CORE = ['errors', 'contract', 'bundle', 'joints', 'rotations', 'faults', 'state'
 # A module imports only modules above it.
 ORDER = [*CORE, 'onnx_runner', 'engine_sidecar', 'engine_file', 'pacing', 'resources',
          'decoding', 'messages', 'diagnostics', 'inbox', 'rehearsal', 'command_output',
-         'control_loop', 'supervisor', 'parameters', 'report', 'spinning', 'policy_node']
+         'control_loop', 'supervisor', 'tegrastats', 'throttling', 'jtop_stats',
+         'board_monitor', 'parameters', 'report', 'spinning', 'policy_node']
 # Two arrows that point back: a runner is loaded when it is picked, and types are only named.
 IN_A_FUNCTION = {('inference', 'onnx_runner')}
 FOR_TYPES_ALONE = {('report', 'policy_node')}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from sim2real_policy.board_monitor import BOARD_MONITORS
 from sim2real_policy.contract import PolicyContract
 from sim2real_policy.errors import closest, ConfigError
 from sim2real_policy.inference import BACKENDS
@@ -94,6 +95,9 @@ SPECS: dict[str, _Spec] = {
                        'millisecond early, so that the tick itself is fast.'),
     'realtime_priority': _Spec(0, 'SCHED_FIFO priority of main and control thread; 0: leave '
                                'it.', 0, 98),
+    'board_monitor': _Spec('auto', 'What tells load, heat and power of a Jetson on /diagnostics; '
+                           'auto: tegrastats, else jtop where its service runs, else nothing.',
+                           choices=BOARD_MONITORS),
 }
 
 
@@ -130,6 +134,7 @@ class NodeParameters:
     stop_duration: float
     rehearsal: bool
     realtime_priority: int
+    board_monitor: str
 
 
 def declare_parameters(node: Node) -> None:

@@ -27,7 +27,7 @@ from sim2real_policy.jtop_stats import parse_jtop
 from sim2real_policy.tegrastats import BoardReading, parse_tegrastats
 from sim2real_policy.throttling import OC_MEANINGS, Throttling, ThrottlingSigns
 
-BOARD_MONITORS = ('auto', 'tegrastats', 'jtop', 'off')
+BOARD_MONITORS = ('auto', 'tegrastats', 'jtop', 'none')  # 'off' is a bool in YAML
 HOT = 85.0  # C; some time before a board slows down (an Orin does at 99)
 STALE_AFTER = 5.0  # s
 JTOP_SOCKET = Path('/run/jtop.sock')
@@ -171,7 +171,7 @@ def make_board_monitor(choice: str) -> BoardMonitor | None:
     :raises ConfigError: if tegrastats was asked for and is not there.
     :raises MissingDependencyError: if jtop was asked for and is not there.
     """
-    if choice == 'off':
+    if choice == 'none':
         return None
     program = shutil.which('tegrastats') if choice != 'jtop' else None
     if program is not None:
@@ -180,7 +180,7 @@ def make_board_monitor(choice: str) -> BoardMonitor | None:
                             ThrottlingSigns())
     if choice == 'tegrastats':
         raise ConfigError("board_monitor is 'tegrastats', but there is no such program on PATH; "
-                          'it comes with JetPack. Set board_monitor to auto or off')
+                          'it comes with JetPack. Set board_monitor to auto or none')
     installed = importlib.util.find_spec('jtop') is not None
     if choice == 'jtop' and not installed:
         raise MissingDependencyError('jtop', "for board_monitor 'jtop'",

@@ -25,6 +25,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu, JointState
+from sim2real_policy.board_monitor import BoardMonitor, make_board_monitor
 from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.command_output import CommandOutput
 from sim2real_policy.control_loop import Cast, ControlLoop
@@ -102,6 +103,7 @@ class PolicyNode(LifecycleNode):
         self._inputs: list[Any] = []
         self._publisher: Any = None
         self._supervisor: Supervisor | None = None
+        self.board_monitor: BoardMonitor | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.report = NodeReport(
             self, self.create_publisher(DiagnosticStatus, '~/state', LATCHED_QOS),
@@ -164,6 +166,9 @@ class PolicyNode(LifecycleNode):
             self.bundle, self.loop, self.inbox, self.output, parameters.watchdog_timeout or max(
                 MIN_WATCHDOG_TIMEOUT, WATCHDOG_PERIODS * contract.control_period),
             parameters.stop_duration)
+        self.board_monitor = make_board_monitor(parameters.board_monitor)
+        if self.board_monitor is not None:
+            self.board_monitor.start()
         self._subscribe()
 
     def _stamp_clock(self) -> Callable[[], int]:
@@ -252,7 +257,14 @@ class PolicyNode(LifecycleNode):
         if self._publisher is not None:
             self.destroy_publisher(self._publisher)
             self._publisher = None
+        self.close_board_monitor()
         gc.unfreeze()
+
+    def close_board_monitor(self) -> None:
+        """End the program that watches the computer; harmless where there is none."""
+        if self.board_monitor is not None:
+            self.board_monitor.close()
+            self.board_monitor = None
 
     def _supervise(self) -> None:
         """Watch the control thread, and tell every change of state."""
@@ -315,6 +327,7 @@ def main(args: list[str] | None = None) -> int:
     finally:
         node.stop_robot()
         node.report.publish_state_changes()
+        node.close_board_monitor()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -95,12 +95,15 @@ class NodeReport:
         return self._node.bundle.contract.name if self._node.loop is not None else ''
 
     def publish_diagnostics(self) -> None:
-        """Publish the state and, once configured, inputs, loop and commands."""
+        """Publish the state and, once configured, inputs, loop, commands and board."""
         array = DiagnosticArray()
         array.header.stamp = self._node.get_clock().now().to_msg()
         array.status.append(self._state_status(*self._phase()))
         if self._node.loop is not None:
             array.status += [self._inputs_status(), self._loop_status(), self._command_status()]
+        if self._node.board_monitor is not None:
+            board = self._node.board_monitor.report()
+            array.status.append(self._status('board', board.warnings, board.values))
         self._diagnostics_publisher.publish(array)
 
     def _inputs_status(self) -> DiagnosticStatus:

@@ -24,6 +24,8 @@ from sim2real_policy.throttling import ThrottlingSigns
 from tegrastats_lines import AGX_ORIN_5, AGX_ORIN_7, ORIN_NANO_6, THOR_7, XAVIER_NX_5
 
 PATIENCE = 10.0  # s
+DOMAIN = 90
+STATUS = 'policy_node: board'
 SILENT = 'signal.pause()'
 # {body} may use say(line), which prints at once.
 PROGRAM = """#!{python}
@@ -259,9 +261,9 @@ def test_nothing_to_watch_is_no_reason_to_complain(
     assert board_monitor.make_board_monitor('auto') is None
 
 
-def test_off_is_off(stand_in: StandIn) -> None:
+def test_none_is_none(stand_in: StandIn) -> None:
     stand_in.print_lines(ORIN_NANO_6)
-    assert board_monitor.make_board_monitor('off') is None
+    assert board_monitor.make_board_monitor('none') is None
 
 
 def test_what_was_asked_for_and_is_not_there_is_refused(
@@ -343,3 +345,39 @@ def test_auto_takes_jtop_where_its_service_runs(
     (tmp_path / 'jtop.sock').touch()
     with running('auto') as monitor:
         assert monitor.report().values['source'] == 'jtop'
+
+
+@pytest.mark.ros
+def test_the_node_tells_it_and_takes_it_along(stand_in: StandIn, tmp_path: Path) -> None:
+    """From configure on there is a status ``board``; cleanup and Ctrl-C end the program."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 or its wheels (make venv)')
+    from policy_client import CLEANUP, CONFIGURE, policy_and_client
+    from tiny_bundle import make_tiny_bundle
+    stand_in.print_lines(ORIN_NANO_6)
+    bundle = make_tiny_bundle(tmp_path / 'bundle')
+    with policy_and_client(DOMAIN, bundle) as (process, client):
+        assert not stand_in.pid_file.exists()
+        for end in (lambda: client.transition(CLEANUP), process.end):
+            assert client.transition(CONFIGURE)
+            client.wait(lambda: 'gpu_percent' in client.diagnostics.get(STATUS, {}),
+                        'a reading')
+            pid = stand_in.pid
+            assert client.diagnostics[STATUS]['gpu_percent'] == '84'
+            end()
+            assert not alive(pid)
+            stand_in.pid_file.unlink()
+            client.diagnostics.clear()
+
+
+@pytest.mark.ros
+def test_the_node_is_silent_where_nothing_is_watched(stand_in: StandIn, tmp_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2 or its wheels (make venv)')
+    from policy_client import CONFIGURE, policy_and_client
+    from tiny_bundle import make_tiny_bundle
+    stand_in.print_lines(ORIN_NANO_6)
+    bundle = make_tiny_bundle(tmp_path / 'bundle')
+    with policy_and_client(DOMAIN + 1, bundle, board_monitor='none') as (_, client):
+        assert client.transition(CONFIGURE)
+        client.wait(lambda: 'policy_node: loop' in client.diagnostics, 'diagnostics')
+        assert STATUS not in client.diagnostics
+        assert not stand_in.pid_file.exists()

@@ -14,6 +14,7 @@ from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.contract import PolicyContract
 from sim2real_policy.errors import ConfigError, InferenceError
 from sim2real_policy.inference import BACKENDS, check_golden, make_runner, ZeroRunner
+from sim2real_policy.onnx_runner import OnnxRunner
 
 F32 = NDArray[np.float32]
 
@@ -105,6 +106,23 @@ def test_largest_difference_is_returned_and_the_tolerance_is_the_caller_s(
     runner = make_runner('onnxruntime', bundle)
     golden = replace(bundle.golden, actions=bundle.golden.actions + np.float32(0.25))
     assert check_golden(runner, golden, tolerance=0.26) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_difference_may_be_as_large_as_the_tolerance(
+        bundle: Bundle, contract: PolicyContract) -> None:
+    golden = replace(bundle.golden, actions=np.full((5, 3), 0.25, dtype=np.float32))
+    assert check_golden(ZeroRunner(contract), golden, tolerance=0.25) == 0.25
+    with pytest.raises(InferenceError, match=r'zero .* by up to 0\.25, expected at most 0\.24'):
+        check_golden(ZeroRunner(contract), golden, tolerance=0.24)
+
+
+def test_refused_runner_is_closed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[OnnxRunner] = []
+    monkeypatch.setattr(OnnxRunner, 'close', lambda runner: closed.append(runner))
+    wrong = replace(bundle, golden=replace(bundle.golden, actions=bundle.golden.actions + 1.0))
+    with pytest.raises(InferenceError):
+        make_runner('onnxruntime', wrong)
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize('answer', [math.nan, math.inf])

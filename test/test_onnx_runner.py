@@ -213,6 +213,11 @@ def test_missing_library_is_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
         OnnxRunner(bundle)
 
 
+def test_one_thread_does_the_work(bundle: Bundle) -> None:
+    options = OnnxRunner(bundle)._session.get_session_options()
+    assert options.intra_op_num_threads == options.inter_op_num_threads == 1
+
+
 def test_closing_twice_is_harmless(bundle: Bundle) -> None:
     runner = OnnxRunner(bundle)
     runner.close()

@@ -20,7 +20,7 @@ from sim2real_policy.state import RobotState
 
 F32 = NDArray[np.float32]
 STOP = Fault('F401', 'emergency stop was requested')
-RAMP_DURATION = 1.0
+RAMP_DURATION = 2.0
 ULP = 1e-15
 
 
@@ -196,9 +196,11 @@ def test_ramp_goes_in_shares_of_time_to_what_the_policy_asks(quick_robot: Robot)
     quick_robot.check()
     started_at = quick_robot.now
     for share, wanted in ((0.25, [0.0, 0.25, 0.4375]), (0.5, [0.25, 0.0, 0.625])):
-        quick_robot.now = started_at + share
+        quick_robot.now = started_at + share * RAMP_DURATION
         assert sent(quick_robot.limit(0.75, -0.5, math.inf)) == pytest.approx(wanted)
-    quick_robot.check(after=0.5)
+    quick_robot.now = started_at + 1.5 * RAMP_DURATION  # a tick that took long
+    assert sent(quick_robot.limit(0.75, -0.5, math.inf)) == [0.75, -0.5, 1.0]
+    quick_robot.check()
     assert quick_robot.phase() is RUN
     assert sent(quick_robot.limit(0.75, -0.5, math.inf)) == [0.75, -0.5, 1.0]
 

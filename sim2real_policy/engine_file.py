@@ -102,7 +102,7 @@ def check_engine(plan: Path, bundle: Bundle, machine: Machine) -> EngineSidecar:
     :raises EngineError: with the first cause found and how to rebuild.
     """
     again = rebuild(bundle.folder)
-    header = read_plan_header(plan, again)
+    header = read_plan_header(plan, again, _before_8_6(machine.tensorrt_version))
     _check_runtime(plan, header, machine, again)
     sidecar = load_sidecar(sidecar_path(plan))
     _check_note(plan, header, sidecar, again)
@@ -112,12 +112,19 @@ def check_engine(plan: Path, bundle: Bundle, machine: Machine) -> EngineSidecar:
     return sidecar
 
 
-def read_plan_header(plan: Path, again: str) -> PlanHeader:
+def _before_8_6(version: str) -> bool:
+    parts = [int(part) for part in version.split('.')[:2] if part.isdigit()]
+    return bool(parts) and parts < [8, 6]
+
+
+def read_plan_header(plan: Path, again: str, old: bool = False) -> PlanHeader:
     """
     Read the first bytes of a plan and compare them with the size of the file.
 
     :param plan: the file.
     :param again: how to rebuild, the end of each sentence.
+    :param old: whether the machine has TensorRT before 8.6, whose plans begin in a way that is
+        not documented: then only what is clearly something else is refused.
     :raises EngineError: if it is missing, empty, truncated, or something else.
     """
     if not plan.is_file():
@@ -132,7 +139,11 @@ def read_plan_header(plan: Path, again: str) -> PlanHeader:
         raise EngineError(f'{plan} is empty, its copy or its build was cut off; {again}')
     flavor = _FLAVORS.get(data[:4])
     if flavor is None:
-        raise EngineError(f'{plan} is {_looks_like(data)}, expected a TensorRT engine; {again}')
+        other = _looks_like(data)
+        if old and not other:
+            return PlanHeader(TENSORRT, '', 0)
+        raise EngineError(f'{plan} is {other or f"a file that begins with {data[:4]!r}"}, '
+                          f'expected a TensorRT engine; {again}')
     if size < HEADER_BYTES:
         raise EngineError(f'{plan} has {size} bytes, not even the {HEADER_BYTES} of a header: it '
                           f'was truncated; {again}')
@@ -161,7 +172,7 @@ def _looks_like(data: bytes) -> str:
         text = ''
     if text and all(letter.isprintable() or letter.isspace() for letter in text):
         return f'a text that begins with {text[:24]!r}'
-    return f'a file that begins with {data[:4]!r}'
+    return ''
 
 
 def same_version(one: str, other: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 import re
 
@@ -11,6 +12,7 @@ SYSFS = Path('/sys')
 OC_MEANINGS = {'oc1': 'under-voltage', 'oc2': 'average over-current',
                'oc3': 'over-current'}
 _ALERT = 'throttle-alert'  # not hot-surface-alert, which warns of burnt fingers and slows nothing
+_MAX_BYTES = 64
 _COUNTER = re.compile(r'(oc\d+)_event_cnt')
 
 
@@ -31,16 +33,16 @@ class ThrottlingSigns:
 
         :param sysfs: where sysfs is mounted.
         """
-        self._alerts: list[tuple[str, Path]] = []
+        self._alerts: list[tuple[str, str]] = []
         for device in sorted(sysfs.glob('class/thermal/cooling_device*')):
-            kind = _read(device / 'type')
+            kind = _read(str(device / 'type'))
             if kind is not None and kind.endswith(_ALERT):
-                self._alerts.append((kind.removesuffix(f'-{_ALERT}'), device / 'cur_state'))
-        self._counters: list[tuple[str, Path]] = []
+                self._alerts.append((kind.removesuffix(f'-{_ALERT}'), str(device / 'cur_state')))
+        self._counters: list[tuple[str, str]] = []
         for path in sorted(sysfs.glob('class/hwmon/hwmon*/oc*_event_cnt')):
             match = _COUNTER.fullmatch(path.name)
             if match is not None:
-                self._counters.append((match[1], path))
+                self._counters.append((match[1], str(path)))
 
     def read(self) -> Throttling:
         """Return the signs; a file that cannot be read gives none."""
@@ -50,13 +52,17 @@ class ThrottlingSigns:
              if (count := _read_count(path)) is not None})
 
 
-def _read(path: Path) -> str | None:
+def _read(path: str) -> str | None:
     try:
-        return path.read_text(encoding='ascii').strip()
+        file = os.open(path, os.O_RDONLY)  # a third of the time of Path.read_text
+        try:
+            return os.read(file, _MAX_BYTES).decode('ascii').strip()
+        finally:
+            os.close(file)
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _read_count(path: Path) -> int | None:
+def _read_count(path: str) -> int | None:
     text = _read(path)
     return int(text) if text is not None and re.fullmatch(r'\d{1,18}', text) else None

@@ -46,8 +46,8 @@ def test_the_picture_is_a_png(tmp_path: Path) -> None:
 
 def test_the_bag_gives_back_the_messages(tmp_path: Path) -> None:
     """Bytes, times and types are those that came in; an older bag is replaced."""
-    raw = bytes(serialize_message(JointState(name=['a'], position=[0.5], velocity=[0.0],
-                                          effort=[0.0])))
+    state = JointState(name=['a'], position=[0.5], velocity=[0.0], effort=[0.0])
+    raw = bytes(serialize_message(state))
     for count in (5, 2):
         save_bag([('/joint_states', 10 * index, raw) for index in range(count)],
                  {'/joint_states': 'sensor_msgs/msg/JointState'}, tmp_path / 'bag')

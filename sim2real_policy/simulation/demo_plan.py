@@ -100,13 +100,15 @@ def complaints(record: DemoRecord, results: Sequence[PhaseResult]) -> list[str]:
     :param record: what was seen.
     :param results: the phases.
     """
-    wrong = [f"phase '{result.phase.name}' was not reached" for result in results
-             if np.isnan(result.measured).any()]
-    wrong += [f"phase '{result.phase.name}': commanded {result.phase.command}, measured "
-             f'({", ".join(f"{value:.2f}" for value in result.measured)}); allowed are '
-              f'{LINEAR_TOLERANCE} m/s and {ANGULAR_TOLERANCE} rad/s of error'
-             for result in results
-              if not result.followed and not np.isnan(result.measured).any()]
+    wrong = []
+    for result in results:
+        if np.isnan(result.measured).any():
+            wrong.append(f"phase '{result.phase.name}' was not reached")
+        elif not result.followed:
+            seen = ', '.join(f'{value:.2f}' for value in result.measured)
+            wrong.append(f"phase '{result.phase.name}': commanded {result.phase.command}, "
+                         f'measured ({seen}); allowed are {LINEAR_TOLERANCE} m/s and '
+                         f'{ANGULAR_TOLERANCE} rad/s of error')
     wrong += [f'fault: {fault}' for fault in record.faults]
     if record.falls:
         wrong.append(f'the robot fell {record.falls} times')

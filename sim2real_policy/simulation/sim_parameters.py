@@ -161,8 +161,8 @@ def declare_joint_names(node: Node, order: tuple[str, ...]) -> None:
     except InvalidParameterTypeException:
         told = None
     if told != list(order):
-        raise ConfigError("joint_names is told by the simulated robot and cannot be set; use "
-                          "'shuffle_joints' and 'seed' to get another order")
+        raise ConfigError('joint_names is told by the simulated robot and cannot be set; use '
+                          'shuffle_joints and seed to get another order')
 
 
 def _number(node: Node, name: str, default: float, low: float, high: float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,38 @@ from sim2real_policy.contract import PolicyContract
 from sim2real_policy.errors import closest, ConfigError, InferenceError
 
 Array = NDArray[np.float32]
-BACKENDS = ('auto', 'onnxruntime', 'zero')
+BACKENDS = ('auto', 'tensorrt', 'onnxruntime', 'zero')
+GPU_WAITS = ('spin', 'yield', 'block')
+
+
+@dataclass(frozen=True)
+class GpuChoices:
+    """
+    What a person chooses where an engine may run the network.
+
+    ``engine`` is the name of one of the bundle's engines; empty: the newest that fits.
+    ``wait`` is one of :data:`GPU_WAITS`: 'spin' asks without a pause (fastest; Python's other
+    threads stand still meanwhile), 'yield' lets others in between, 'block' sleeps until the GPU
+    interrupts. ``fallback``: where backend 'tensorrt' fails, take ONNX Runtime.
+    """
+
+    engine: str = ''
+    wait: str = 'spin'
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class RunnerFacts:
+    """
+    What is told of a runner, and what its answers are held to.
+
+    ``reason``: why it is this one. ``warnings``: what a person should know and mend.
+    ``tolerance``: how far its raw actions may be from training's.
+    """
+
+    reason: str = ''
+    warnings: tuple[str, ...] = ()
+    tolerance: float = GOLDEN_TOLERANCE
 
 
 class PolicyRunner(Protocol):
@@ -23,6 +55,7 @@ class PolicyRunner(Protocol):
     """
 
     name: str
+    facts: RunnerFacts
     input: Array
     output: Array
 
@@ -47,6 +80,7 @@ class ZeroRunner:
 
         :param contract: gives the widths.
         """
+        self.facts = RunnerFacts('chosen by name')
         self.input: Array = np.zeros((1, contract.observation_width), dtype=np.float32)
         self.output: Array = np.zeros((1, contract.action_width), dtype=np.float32)
 
@@ -61,29 +95,27 @@ class ZeroRunner:
         """Do nothing: nothing is held."""
 
 
-def make_runner(backend: str, bundle: Bundle) -> PolicyRunner:
+def make_runner(backend: str, bundle: Bundle, gpu: GpuChoices | None = None) -> PolicyRunner:
     """
     Load the network with a backend, warm it up, and prove that it is the trained one.
 
-    :param backend: one of :data:`BACKENDS`; ``auto`` takes the fastest one that is there.
+    :param backend: one of :data:`BACKENDS`; ``auto`` takes an engine where one is there and
+        TensorRT is installed, else ONNX Runtime. The runner's ``facts`` say what was taken and
+        why.
     :param bundle: the policy.
+    :param gpu: choices for TensorRT.
     :raises ConfigError: if the backend is not known.
     :raises InferenceError: if it cannot load the network, or the network answers otherwise
         than in training.
+    :raises MissingDependencyError: if the backend is not installed.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend is '{backend}'{closest(backend, BACKENDS)}, expected one of "
                           f'{list(BACKENDS)}')
     if backend == 'zero':
         return ZeroRunner(bundle.contract)
-    from sim2real_policy.onnx_runner import OnnxRunner
-    runner = OnnxRunner(bundle)
-    try:
-        check_golden(runner, bundle.golden)
-    except InferenceError:
-        runner.close()
-        raise
-    return runner
+    from sim2real_policy.backend_selection import select_runner
+    return select_runner(backend, bundle, gpu or GpuChoices())
 
 
 def check_golden(runner: PolicyRunner, golden: Golden,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sim2real_policy.bundle import Bundle
 from sim2real_policy.errors import InferenceError, MissingDependencyError
+from sim2real_policy.inference import RunnerFacts
 
 Array = NDArray[np.float32]
 _SEVERITY_ERROR = 3
@@ -32,6 +33,7 @@ class OnnxRunner:
         :raises InferenceError: if the file is no network, or not the contract's.
         """
         contract, network = bundle.contract, bundle.contract.network
+        self.facts = RunnerFacts('chosen by name')
         self._session = _open_session(str(bundle.onnx_path))
         states = [(state.input, state.output, state.shape) for state in network.recurrent]
         _check_tensors('input', self._session.get_inputs(), {

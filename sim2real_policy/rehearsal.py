@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sim2real_policy.bundle import Bundle
 from sim2real_policy.inbox import Inbox
-from sim2real_policy.inference import PolicyRunner
+from sim2real_policy.inference import PolicyRunner, RunnerFacts
 from sim2real_policy.pipeline import PipelineSettings, PolicyPipeline
 
 Array = NDArray[np.float32]
@@ -24,6 +24,7 @@ class _BorrowedRunner:
     name = 'rehearsal'
 
     def __init__(self, runner: PolicyRunner, stateless: bool) -> None:
+        self.facts = RunnerFacts()
         self.input: Array = np.zeros_like(runner.input)
         self.output: Array = np.zeros_like(runner.output)
         self._runner = runner

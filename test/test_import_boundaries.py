@@ -16,12 +16,13 @@ FOLDER = Path(__file__).resolve().parents[1] / PACKAGE
 CORE = ['errors', 'contract', 'bundle', 'joints', 'rotations', 'faults', 'state', 'observation',
         'inference', 'action', 'command', 'limits', 'monitors', 'safety', 'pipeline']
 # A module imports only modules above it.
-ORDER = [*CORE, 'onnx_runner', 'engine_sidecar', 'engine_file', 'pacing', 'resources',
+ORDER = [*CORE, 'onnx_runner', 'engine_sidecar', 'engine_file', 'cuda_device',
+         'tensorrt_network', 'tensorrt_runner', 'backend_selection', 'pacing', 'resources',
          'decoding', 'messages', 'diagnostics', 'inbox', 'rehearsal', 'command_output',
          'control_loop', 'supervisor', 'tegrastats', 'throttling', 'jtop_stats',
          'board_monitor', 'parameters', 'report', 'spinning', 'policy_node']
 # Two arrows that point back: a runner is loaded when it is picked, and types are only named.
-IN_A_FUNCTION = {('inference', 'onnx_runner')}
+IN_A_FUNCTION = {('inference', 'backend_selection')}
 FOR_TYPES_ALONE = {('report', 'policy_node')}
 
 SPEAKS_ROS = {'decoding', 'messages', 'diagnostics', 'inbox', 'command_output', 'control_loop',
@@ -29,7 +30,7 @@ SPEAKS_ROS = {'decoding', 'messages', 'diagnostics', 'inbox', 'command_output', 
 BEYOND_NUMPY = {'contract': {'pydantic', 'yaml'}}
 CLOCKS = {'time', 'datetime'}
 ENGINES = {'onnxruntime', 'tensorrt', 'pycuda', 'torch'}
-ENGINE_OF = {'onnx_runner': {'onnxruntime'}}
+ENGINE_OF = {'onnx_runner': {'onnxruntime'}, 'cuda_device': {'pycuda'}}
 ROS = {'rclpy', 'rosidl_runtime_py', 'builtin_interfaces', 'rcl_interfaces', 'launch',
        'launch_ros', 'ament_index_python'}
 

@@ -72,10 +72,8 @@ The names are the defaults of the parameters `topics.*`. Inputs are taken best e
 
 In the lifecycle state active the node is in phase WAITING, RAMP, RUN or FAULT, as this tells:
 
-    {echo}
+    ros2 topic echo --once /policy_node/state
 """
-ECHO = ('ros2 topic echo --once --qos-reliability reliable --qos-durability transient_local '
-        '/policy_node/state')
 
 
 def format_value(value: Any) -> str:
@@ -125,7 +123,7 @@ def make_page() -> str:
     rows += [f'| `{name}` | {type_name(spec.default)} | {format_value(spec.default)} '
              f'| {format_range(spec)} | {spec.description} |'.replace('  ', ' ')
              for name, spec in SPECS.items()]
-    return TEMPLATE.format(parameters='\n'.join(rows), echo=ECHO)
+    return TEMPLATE.format(parameters='\n'.join(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

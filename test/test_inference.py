@@ -13,7 +13,13 @@ import pytest
 from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.contract import PolicyContract
 from sim2real_policy.errors import ConfigError, InferenceError
-from sim2real_policy.inference import BACKENDS, check_golden, make_runner, ZeroRunner
+from sim2real_policy.inference import (
+    BACKENDS,
+    check_golden,
+    make_runner,
+    RunnerFacts,
+    ZeroRunner,
+)
 from sim2real_policy.onnx_runner import OnnxRunner
 
 F32 = NDArray[np.float32]
@@ -23,6 +29,7 @@ class Adder:
     """A recurrent runner: each answer is the sum of all that it saw since the last reset."""
 
     name = 'adder'
+    facts = RunnerFacts()
 
     def __init__(self, contract: PolicyContract) -> None:
         self.input: F32 = np.zeros((1, contract.observation_width), dtype=np.float32)

@@ -19,7 +19,7 @@ from sim2real_policy.bundle import Bundle, Golden, load_bundle
 from sim2real_policy.contract import parse_contract, PolicyContract
 from sim2real_policy.errors import InferenceError
 from sim2real_policy.faults import Fault
-from sim2real_policy.inference import make_runner
+from sim2real_policy.inference import make_runner, RunnerFacts
 from sim2real_policy.observation import observation_slices
 from sim2real_policy.pipeline import PipelineSettings, PolicyPipeline, STAGES
 from sim2real_policy.safety import Phase, SafeCommand
@@ -34,6 +34,7 @@ class ScriptedRunner:
     """A network that answers what the test says, and counts."""
 
     name = 'scripted'
+    facts = RunnerFacts()
 
     def __init__(self, contract: PolicyContract) -> None:
         self.input: F32 = np.zeros((1, contract.observation_width), dtype=np.float32)
@@ -294,7 +295,7 @@ def test_huge_output_is_limited_not_refused(robot: Robot, runner: ScriptedRunner
 
 
 @pytest.mark.filterwarnings('ignore:overflow')
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), max_size=8))
 def test_whatever_the_network_says_what_is_sent_is_finite_inside_and_one_step_on(
         contract: PolicyContract, settings: PipelineSettings,
@@ -324,9 +325,10 @@ def test_chain_of_a_policy_with_memory_agrees(
         settings: PipelineSettings) -> None:
     terms = contract_data['observation']['terms']
     terms[2].update(history_length=3, clip=[-0.5, 0.5], scale=[1.0, 2.0, 3.0])
-    terms.append({'name': 'v', 'function': 'base_lin_vel', 'scale': 2.0})
+    terms += [{'name': 'v', 'function': 'base_lin_vel', 'scale': 2.0},
+              {'name': 'torque', 'function': 'joint_effort', 'joints': ['knee', 'hip']}]
     contract_data['actions']['raw_clip'] = [-1.0, 1.0]
-    weight = np.random.default_rng(5).normal(size=(27, 3)).astype(np.float32)
+    weight = np.random.default_rng(5).normal(size=(29, 3)).astype(np.float32)
     bundle = load_bundle(make_bundle(weight))
     assert chain_of(bundle, settings).check_chain(bundle.golden) < 1e-5
 

@@ -403,7 +403,7 @@ POSES = st.tuples(*[st.floats(-1.0625, 1.0625)] * 3)
 STEPS = st.lists(st.tuples(st.sampled_from(list(EVENTS)), TARGETS, POSES), max_size=40)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_whatever_happens_a_command_is_finite_inside_and_one_step_from_the_last(
         contract: PolicyContract, limits: JointLimits, monitor_settings: MonitorSettings,

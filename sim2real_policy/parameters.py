@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from sim2real_policy.board_monitor import BOARD_MONITORS
 from sim2real_policy.contract import PolicyContract
 from sim2real_policy.errors import closest, ConfigError
-from sim2real_policy.inference import BACKENDS
+from sim2real_policy.inference import BACKENDS, GPU_WAITS
 from sim2real_policy.joints import exact_joint_indices
 from sim2real_policy.limits import JointLimits
 from sim2real_policy.messages import COMMAND_INTERFACES
@@ -49,7 +49,14 @@ class _Spec:
 
 SPECS: dict[str, _Spec] = {
     'policy': _Spec('', 'Folder of the policy bundle (policy.onnx, contract.yaml, golden.npz).'),
-    'backend': _Spec('auto', 'What runs the network.', choices=BACKENDS),
+    'backend': _Spec('auto', 'What runs the network; auto: a TensorRT engine of the bundle where '
+                     'one fits, else ONNX Runtime.', choices=BACKENDS),
+    'backend_fallback': _Spec(False, 'With backend tensorrt: where the engine cannot be used, '
+                              'take ONNX Runtime if it is fast enough, and warn.'),
+    'engine': _Spec('', "Name of the engine in the bundle's folder engines; empty: the newest one "
+                    'that fits this machine.'),
+    'gpu_wait': _Spec('spin', 'How a tick waits for the GPU: without a pause, letting other '
+                      'threads in between, or asleep.', choices=GPU_WAITS),
     'trigger': _Spec('timer', 'What starts a tick: the control period of the contract, or every '
                      'n-th joint_states message.', choices=TRIGGERS),
     'trigger_every': _Spec(1, 'With trigger joint_states: a tick at every n-th message.', 1, 1000),
@@ -107,6 +114,9 @@ class NodeParameters:
 
     policy: str
     backend: str
+    backend_fallback: bool
+    engine: str
+    gpu_wait: str
     trigger: str
     trigger_every: int
     command_interface: str

@@ -31,7 +31,7 @@ from sim2real_policy.command_output import CommandOutput
 from sim2real_policy.control_loop import Cast, ControlLoop
 from sim2real_policy.errors import ConfigError, PolicyError
 from sim2real_policy.inbox import Inbox
-from sim2real_policy.inference import make_runner
+from sim2real_policy.inference import GpuChoices, make_runner
 from sim2real_policy.messages import make_command_writer
 from sim2real_policy.parameters import (
     check_change,
@@ -140,7 +140,7 @@ class PolicyNode(LifecycleNode):
             raise
         gc.collect()
         gc.freeze()
-        self.get_logger().info(self.report.describe())
+        self.report.tell_configuration()
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self, parameters: NodeParameters) -> None:
@@ -292,11 +292,12 @@ class PolicyNode(LifecycleNode):
 def _build(parameters: NodeParameters, bundle: Bundle, settings: PipelineSettings,
            inbox: Inbox) -> Cast:
     """Make runner and pipeline, and prove both against the bundle."""
-    runner = make_runner(parameters.backend, bundle)
+    runner = make_runner(parameters.backend, bundle, GpuChoices(
+        parameters.engine, parameters.gpu_wait, parameters.backend_fallback))
     try:
         pipeline = PolicyPipeline(bundle.contract, runner, settings, time.perf_counter_ns)
         if parameters.backend != 'zero':
-            pipeline.check_chain(bundle.golden)
+            pipeline.check_chain(bundle.golden, runner.facts.tolerance)
         rehearsal = Rehearsal(bundle, runner, settings, inbox) if (
             parameters.rehearsal and MIN_REHEARSED_PERIOD <= bundle.contract.control_period
         ) else None

@@ -47,10 +47,19 @@ class NodeReport:
         self.refusal = reason
         self._node.get_logger().error(reason)
 
+    def tell_configuration(self) -> None:
+        """Log what was configured, and each warning about the backend."""
+        logger = self._node.get_logger()
+        logger.info(self.describe())
+        loop = self._node.loop
+        for warning in loop.runner.facts.warnings if loop is not None else ():
+            logger.warning(warning)
+
     def describe(self) -> str:
         """Return in one line what was configured."""
         contract, loop = self._node.bundle.contract, self._node.loop
-        backend = loop.runner.name if loop is not None else 'none'
+        backend = f'{loop.runner.name} ({loop.runner.facts.reason})' if loop is not None \
+            else 'none'
         return (f"policy '{contract.name}' ({contract.network.sha256[:_SHORT_HASH]}): "
                 f'{contract.observation_width} observations, {contract.action_width} joints, '
                 f'{1.0 / contract.control_period:g} Hz, {backend}, golden check passed')
@@ -85,7 +94,8 @@ class NodeReport:
         loop = self._node.loop
         if loop is not None:
             contract = self._node.bundle.contract
-            values |= {'backend': loop.runner.name, 'policy': contract.name,
+            values |= {'backend': loop.runner.name,
+                       'backend_reason': loop.runner.facts.reason, 'policy': contract.name,
                        'onnx_sha256': contract.network.sha256}
         return diagnostic_status(level, f'{self._node.get_name()}: state',
                                  f'{phase}: {reason}' if reason else phase,
@@ -95,12 +105,13 @@ class NodeReport:
         return self._node.bundle.contract.name if self._node.loop is not None else ''
 
     def publish_diagnostics(self) -> None:
-        """Publish the state and, once configured, inputs, loop, commands and board."""
+        """Publish the state and, once configured, inputs, loop, commands, backend, board."""
         array = DiagnosticArray()
         array.header.stamp = self._node.get_clock().now().to_msg()
         array.status.append(self._state_status(*self._phase()))
         if self._node.loop is not None:
-            array.status += [self._inputs_status(), self._loop_status(), self._command_status()]
+            array.status += [self._inputs_status(), self._loop_status(), self._command_status(),
+                             self._backend_status()]
         if self._node.board_monitor is not None:
             board = self._node.board_monitor.report()
             array.status.append(self._status('board', board.warnings, board.values))
@@ -152,6 +163,12 @@ class NodeReport:
         array = DiagnosticArray(status=[self._status('run', [], values)])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics_publisher.publish(array)
+
+    def _backend_status(self) -> DiagnosticStatus:
+        assert self._node.loop is not None
+        runner = self._node.loop.runner
+        return self._status('backend', list(runner.facts.warnings),
+                            {'backend': runner.name, 'reason': runner.facts.reason})
 
     def _command_status(self) -> DiagnosticStatus:
         loop, output = self._node.loop, self._node.output

@@ -17,7 +17,6 @@ from sim2real_policy.engine_file import (
     PRODUCTS,
     read_plan_header,
     same_version,
-    TENSORRT,
 )
 from sim2real_policy.engine_sidecar import EngineSidecar, Proof, rebuild, sidecar_path
 from sim2real_policy.errors import EngineError
@@ -162,7 +161,4 @@ def _prove(sidecar: EngineSidecar, partial: Path, request: EngineRequest, plant:
         return network
     if not sidecar.gpu_name:
         return not_run(request.precision, 'no NVIDIA GPU is visible on this machine')
-    if sidecar.flavor != TENSORRT:
-        return not_run(request.precision, f'the node does not run engines of '
-                       f'{PRODUCTS[sidecar.flavor]}')
     return prove_engine(partial, request.bundle, request.precision, plant.open_runner)

@@ -299,7 +299,7 @@ def _build(parameters: NodeParameters, bundle: Bundle, settings: PipelineSetting
         if parameters.backend != 'zero':
             pipeline.check_chain(bundle.golden, runner.facts.tolerance)
         rehearsal = Rehearsal(bundle, runner, settings, inbox) if (
-            parameters.rehearsal and MIN_REHEARSED_PERIOD <= bundle.contract.control_period
+            parameters.rehearsal and bundle.contract.control_period >= MIN_REHEARSED_PERIOD
         ) else None
     except Exception:
         runner.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from types import FrameType
 
 import rclpy
@@ -13,6 +15,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 SWITCH_INTERVAL = 1e-4  # s; Python's own 5 ms would let another thread delay a tick that long
+ONE_REQUEST = 1.0  # s
 _PROBE_PERIOD = 0.001  # s
 _PROBE_PATIENCE = 1.0  # s
 _SLICE = 1e6  # s; a finite time, because the unbounded spin of some builds never returns
@@ -59,22 +62,29 @@ def make_executor() -> Executor:
 
 class StopRequest:
     """
-    Becomes done at SIGINT or SIGTERM; a second signal ends the process at once.
+    Becomes done at SIGINT, SIGTERM or SIGHUP; a later signal ends the process at once.
 
     rclpy's own handlers would invalidate the context first, and the safe command could no
-    longer be sent.
+    longer be sent. A terminal, launch and systemd may each send a signal of their own for one
+    and the same Ctrl-C: what follows within :data:`ONE_REQUEST` is part of the first request.
     """
 
     def __init__(self) -> None:
-        """Take over both signals."""
+        """Take over the signals; SIGHUP only where nobody (nohup) has it ignored."""
         self.future: Future = Future()
+        self._requested_at = math.inf
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.future.done():
+        now = time.monotonic()
+        if now - self._requested_at > ONE_REQUEST:
             os._exit(_SECOND_SIGNAL_EXIT_CODE)
-        self.future.set_result(number)
+        if not self.future.done():
+            self._requested_at = now
+            self.future.set_result(number)
 
 
 def spin_until_stopped(node: Node, stop: StopRequest) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,7 +46,7 @@ def start(executor: str, end: str = 'clean') -> subprocess.Popen[str]:
 
 @pytest.mark.ros
 @pytest.mark.parametrize('executor', ['fastest', 'single'])
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_spinning_with_the_context_alive(executor: str, number: int) -> None:
     """After the signal the node can still publish: the safe command depends on it."""
     process = start(executor)
@@ -58,15 +59,29 @@ def test_a_signal_ends_spinning_with_the_context_alive(executor: str, number: in
 
 @pytest.mark.ros
 def test_a_second_signal_ends_at_once() -> None:
-    """Whoever presses Ctrl-C twice does not want to wait."""
+    """Whoever presses Ctrl-C again, after a second, does not want to wait."""
     process = start('fastest', 'stuck')
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     while process.stdout.readline() not in ('in order\n', ''):
         pass
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    deadline = time.monotonic() + 20.0
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
     assert process.returncode == 130
+
+
+@pytest.mark.ros
+def test_one_ctrl_c_may_arrive_as_several_signals() -> None:
+    """Terminal, launch and systemd each pass it on: together they are one request."""
+    process = start('fastest')
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert output.endswith('in order\n')
 
 
 @pytest.mark.ros

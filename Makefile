@@ -4,12 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# EXPORT=1 adds PyTorch, for the exporter and its tests.
+# EXPORT=1 adds PyTorch, for the exporter and its tests, and TensorRT for RTX, for the tests of the
+# engine builder.
 EXPORT ?= $(if $(filter true,$(CI)),1)
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TEST_TIMEOUT := 300
 
+LARGE := requirements/export.txt requirements/tensorrt-test.txt
 BASE := $(VENV)/.made-base
 EXPORTER := $(VENV)/.made-export
 READY := $(if $(filter-out 0,$(EXPORT)),$(EXPORTER),$(BASE))
@@ -30,14 +32,14 @@ help: ## Show this help
 
 venv: $(READY) ## Make .venv with all that is needed (PYTHON=python3.12, EXPORT=1 adds PyTorch)
 
-$(BASE): $(filter-out requirements/export.txt,$(wildcard requirements/*.txt)) setup.py \
+$(BASE): $(filter-out $(LARGE),$(wildcard requirements/*.txt)) setup.py \
 		tools/make_venv.sh
 	@PYTHON='$(PYTHON)' tools/make_venv.sh $(VENV)
 	@touch $@
 
-$(EXPORTER): requirements/export.txt $(BASE)
-	@echo 'venv: installing PyTorch for the exporter'
-	@$(RUN) -m pip install -qq --disable-pip-version-check -r $<
+$(EXPORTER): $(LARGE) $(BASE)
+	@echo 'venv: installing PyTorch for the exporter, TensorRT for RTX for tests'
+	@$(RUN) -m pip install -qq --disable-pip-version-check $(LARGE:%=-r %)
 	@touch $@
 
 demo: $(READY) ## Walk the simulated robot through the real node (DEMO_ARGS='--help')

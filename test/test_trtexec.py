@@ -263,6 +263,18 @@ def test_the_decoration_of_an_error_is_dropped(line: str, bare: str) -> None:
     assert first_error(['[I] fine']) == ''
 
 
+def test_the_reason_of_the_parser_is_told_and_not_the_node_it_shows_first() -> None:
+    # As the parser of TensorRT for RTX 1.7 says it.
+    assert first_error([
+        '[E] [TRT] ModelImporter.cpp:140: While parsing node number 3 [Fancy -> "x"]:',
+        '[E] [TRT] ModelImporter.cpp:142: --- Begin node ---', 'Node name: /2/Elu',
+        '[E] [TRT] ModelImporter.cpp:143: --- End node ---',
+        '[E] [TRT] ModelImporter.cpp:151: ERROR: onnxOpCheckers.cpp:998 In function check:',
+        '[6] creator && "Plugin not found"']) == (
+            'ModelImporter.cpp:151: ERROR: onnxOpCheckers.cpp:998 In function check: '
+            '[6] creator && "Plugin not found"')
+
+
 @pytest.mark.parametrize(('text', 'what'), [
     ('Unable to load library: libnvinfer_lean.so.10', 'installed in part'),
     ('Serialization assertion stdVersionRead == serializationVersion failed.Version tag does not '

@@ -30,8 +30,9 @@ CLASSES = (
     'ExecutionContextAllocationStrategy', 'HardwareCompatibilityLevel', 'IBuilderConfig',
     'ICudaEngine', 'IErrorRecorder', 'IExecutionContext', 'IHostMemory', 'ILogger',
     'ILogger.Severity', 'INetworkDefinition', 'IOptimizationProfile', 'IRuntimeConfig',
-    'ITensor', 'Logger', 'MemoryPoolType', 'NetworkDefinitionCreationFlag', 'OnnxParser', 'ParserError',
-    'ProfilingVerbosity', 'Runtime', 'Severity', 'TensorFormat', 'TensorIOMode', 'TensorLocation')
+    'ITensor', 'Logger', 'MemoryPoolType', 'NetworkDefinitionCreationFlag', 'OnnxParser',
+    'ParserError', 'ProfilingVerbosity', 'Runtime', 'Severity', 'TensorFormat', 'TensorIOMode',
+    'TensorLocation')
 _OF_THE_SYSTEM = re.compile(r'lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+)\.so|ld-linux')
 _DUMP = """
 import functools, json, re, sys

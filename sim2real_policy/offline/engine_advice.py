@@ -12,7 +12,7 @@ ADVICE = (
     (r'Static model does not take explicit shapes',
      'the network fixes its batch; leave --max-batch out'),
     (r'Cannot find input tensor with name|Dimension mismatch for tensor|MIN<=OPT<=MAX|'
-     r'no optimization profile has been defined',
+     r'no optimization profile has been defined|is missing dimensions in profile',
      'the network and the contract do not agree about the inputs; export the bundle again'),
     (r'within workspace limit|no implementation for node|[Ii]nsufficient workspace',
      'the builder had too little scratch memory; give it more with --workspace 1024'),
@@ -33,7 +33,7 @@ ADVICE = (
      'this TensorRT does not know a part of the network; export with opset 17 or lower and '
      'without custom layers'),
     (r'[Ff]ailed to parse|Failed to deserialize model|parseFromFile|MODEL_DESERIALIZE_FAILED|'
-     r'could not open file',
+     r'could not open file|Input file cannot be found|must have at least one output',
      'the network file is damaged; export the bundle again'),
     (r'zero_point|zero point|[Ss]hift (?:value|input)|Q/DQ|(?:Quantize|Dequantize)Linear|'
      r'QuantizeLinear',
@@ -44,6 +44,8 @@ ADVICE = (
 _FALLBACK = 'keep the log (--log FILE) and report it with the version of TensorRT'
 _ERROR = re.compile(r'\[E\]|^&&&& FAILED|error while loading shared libraries|[Uu]nknown option|'
                     r'^Error|Permission denied', re.MULTILINE)
+# Before the error of a node the ONNX parser shows the node, with the sign of an error.
+_NODE = re.compile(r'While parsing node number|--- (?:Begin|End) node ---|Node name:')
 # '[11/22/2026-10:00:01] [E] Error[2]: [optimizer.cpp::fn::12] Error Code 2: Internal Error (x)'
 _DECORATION = re.compile(r'^(?:\[[\d/:-]+\]\s*)?(?:\[[EFWIV]\]\s*)?(?:\[TRT\]\s*)?'
                          r'(?:Error\[\d+\]:\s*)?(?:[A-Z]\w+::\w+: )?')
@@ -57,9 +59,12 @@ def first_error(lines: Iterable[str]) -> str:
 
     :param lines: the log.
     """
-    for line in lines:
-        if _ERROR.search(line):
-            return _DECORATION.sub('', line.strip())[:400]
+    rows = iter(lines)
+    for line in rows:
+        if _ERROR.search(line) and not _NODE.search(line):
+            told = _DECORATION.sub('', line.strip())
+            # The parser names its function first, and the reason in the next line.
+            return f'{told} {next(rows, "").strip()}'[:400] if told.endswith(':') else told[:400]
     return ''
 
 

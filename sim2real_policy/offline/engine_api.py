@@ -7,7 +7,7 @@ with the real modules of TensorRT 8.6 to 11.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import importlib
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sim2real_policy.offline.engine_advice import with_advice
 from sim2real_policy.offline.engine_request import EngineRequest, NetworkShapes
 
 Say = Callable[[str], None]
-_MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
+MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
 # The wheel that carries the libraries of TensorRT for RTX loads them when it is imported.
 _RTX_LIBRARIES = 'onnxruntime_ep_nv_tensorrt_rtx'
 _MIB = 1 << 20
@@ -26,9 +26,13 @@ _MIB = 1 << 20
 _loggers: dict[str, Any] = {}
 
 
-def import_tensorrt() -> tuple[Any, str] | None:
-    """Return TensorRT's module and which product it is, or None where none is installed."""
-    for name in _MODULES:
+def import_tensorrt(modules: Sequence[str] = MODULES) -> tuple[Any, str] | None:
+    """
+    Return TensorRT's module and which product it is, or None where none is installed.
+
+    :param modules: names to try, in this order.
+    """
+    for name in modules:
         rtx = name != TENSORRT
         try:
             if rtx:

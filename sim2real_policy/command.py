@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 from sim2real_policy.contract import Command, UNLIMITED, VELOCITY_COMMAND
 from sim2real_policy.state import NO_COMMAND, VelocityCommand
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class VelocityFilter:
@@ -52,7 +52,7 @@ class VelocityFilter:
 
     def _write(self, command: VelocityCommand) -> None:
         asked = (command.linear_x, command.linear_y, command.angular_z)
-        if command is NO_COMMAND or not all(map(math.isfinite, asked)):
+        if command is NO_COMMAND or not all(abs(value) <= FLOAT32_MAX for value in asked):
             self.value.fill(0.0)  # unclipped: training's range need not hold zero
             return
         kept = tuple(min(max(value, low), high)

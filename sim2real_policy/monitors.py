@@ -113,7 +113,7 @@ class InputMonitor:
         if math.isinf(age):
             return Fault(code, f'no {topic} received yet; check that the driver publishes it '
                                'and that the topic name is right')
-        return Fault(code, f'{topic} stale: {age * MILLISECONDS:.0f} ms > '
+        return Fault(code, f'{topic} stale: {age * MILLISECONDS:.4g} ms > '
                            f'{timeout * MILLISECONDS:.0f} ms. Check the driver and the network')
 
     def _check_tilt(self, state: RobotState) -> Fault | None:

@@ -8,6 +8,7 @@ RAMP or RUN -> FAULT, which is latched: only :meth:`Safety.reset_fault` leaves i
 from __future__ import annotations
 
 from enum import Enum
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,7 @@ class Safety:
         self._blend = np.zeros(width)
         self._command = SafeCommand(_KEY, self._last, Phase.INACTIVE)
         self._has_sent = False
+        self._lock = threading.Lock()  # the watchdog may send while a hung tick comes back
 
     @property
     def policy_may_act(self) -> bool:
@@ -211,7 +213,8 @@ class Safety:
             self._last[:] = self._start
 
     def _send(self, target: NDArray[np.floating]) -> SafeCommand:
-        self.limiter.advance(self._last, target)
+        with self._lock:
+            self.limiter.advance(self._last, target)
         self._has_sent = True
         self._command.phase = self.phase
         return self._command

@@ -74,7 +74,7 @@ def test_command_outside_training_is_clipped_and_counted_once() -> None:
     assert velocity.clipped == 2
 
 
-@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf, 1e300])
 @pytest.mark.parametrize('place', [0, 1, 2])
 def test_command_with_one_value_that_is_no_number_is_zero_as_a_whole(
         bad: float, place: int) -> None:

@@ -342,6 +342,8 @@ def test_joint_states_can_set_the_pace(bundle: Path) -> None:
         client.start()
         client.wait(lambda: float(client.diagnostics.get('policy_node: loop', {})
                                   .get('tick_rate_hz', 0.0)) > 20.0, 'a rate')
+        client.wait(lambda: float(client.diagnostics['policy_node: inputs']
+                                  ['joint_states_rate_hz']) > 20.0, 'a rate')
         loop = client.diagnostics['policy_node: loop']
         inputs = client.diagnostics['policy_node: inputs']
         ratio = float(inputs['joint_states_rate_hz']) / float(loop['tick_rate_hz'])

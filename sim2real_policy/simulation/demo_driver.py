@@ -22,6 +22,7 @@ from nav_msgs.msg import Odometry
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import Executor
+from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -119,6 +120,8 @@ class DemoDriver(Node):
         """Publish the velocity of the moment; return the time since the first phase [s]."""
         elapsed = 0.0 if self.started_at is None else time.monotonic() - self.started_at
         phase = phase_at(elapsed)
+        if phase.name != self.phase and self.started_at is not None:
+            self.get_logger().info(f'{phase.name}: {phase.command}')
         self.phase = phase.name
         message = Twist()
         message.linear.x, message.linear.y, message.angular.z = phase.command
@@ -183,6 +186,8 @@ class Demo:
                 bar.set_description_str(driver.phase, refresh=False)
                 bar.update(min(elapsed, TOTAL_DURATION) - bar.n)
                 return elapsed >= TOTAL_DURATION or bool(driver.record.faults)
+            if not self._quiet:  # the bar tells the phases
+                driver.get_logger().set_level(LoggingSeverity.WARN)
             self._wait('the end of the walk', advance, TOTAL_DURATION + START_PATIENCE)
 
     def _report(self) -> int:

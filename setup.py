@@ -37,7 +37,7 @@ setup(
     extras_require={
         'onnxruntime': ['onnxruntime'],
         'demo': ['onnxruntime', 'mujoco', 'rosbags', 'matplotlib', 'tqdm'],
-        'export': ['torch', 'onnxruntime'],
+        'export': ['torch', 'onnx', 'onnxruntime'],
         # TensorRT itself comes with JetPack, for the Python of the system.
         'tensorrt': ['pycuda'],
         # Without pytest-cov: colcon would measure coverage a second time.

@@ -122,8 +122,8 @@ def read_observations(path: Path, width: int) -> F32:
         loaded = np.load(path, allow_pickle=False)
         rows = loaded['observations'] if path.suffix == '.npz' else loaded
     except Exception as error:  # noqa: BLE001  zipfile, zlib, KeyError: damage has many names
-        raise EngineError(f"{path} cannot be read: {error}; expected .npy, or .npz with an array "
-                          "'observations'") from None
+        raise EngineError(f'{path} cannot be read: {error}; expected .npy, or .npz with an array '
+                          'named observations') from None
     if rows.ndim != 2 or rows.shape[1] != width or not len(rows) or rows.dtype.kind != 'f' \
             or not np.isfinite(rows).all():
         raise EngineError(f'{path} holds {rows.dtype} of shape {rows.shape}, expected finite '

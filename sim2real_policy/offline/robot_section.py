@@ -102,10 +102,13 @@ def actuators(robot: Robot) -> list[Actuator]:
     :param robot: the robot.
     :raises ImportRunError: if a group names joints that the robot does not have.
     """
-    return [Actuator(where, section, matched_names(
-        words(section.get('target_names_expr', section.get('joint_names_expr')),
-              f'{where}.joint_names_expr'), robot.joint_names, where))
-        for where, section in _actuator_sections(robot)]
+    groups = []
+    for where, section in _actuator_sections(robot):
+        patterns = words(section.get('target_names_expr', section.get('joint_names_expr')),
+                         f'{where}.joint_names_expr')
+        groups.append(Actuator(where, section,
+                               matched_names(patterns, robot.joint_names, where)))
+    return groups
 
 
 def _actuator_sections(robot: Robot) -> Iterator[tuple[str, dict[str, Any]]]:

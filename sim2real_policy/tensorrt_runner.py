@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 import os
 from pathlib import Path
+import traceback
 from typing import Any
 import weakref
 
@@ -73,11 +74,11 @@ class TensorRTRunner:
                 network = TensorRTNetwork(trt, plan, bundle)
                 self.input, self.output = job.load(network, bundle, mapped)
                 manner = job.warm_up(graph)
-        except cuda.Error as error:
+        except Exception as error:
+            _let_go(error)
             self.close()
-            raise EngineError(f'{plan} fails on {device.name}: {error}') from None
-        except Exception:
-            self.close()
+            if isinstance(error, cuda.Error):
+                raise EngineError(f'{plan} fails on {device.name}: {error}') from None
             raise
         self.facts = RunnerFacts(
             f'engine {plan.name} ({note.precision}, {PRODUCTS[flavor]} {note.tensorrt_version}) '
@@ -96,8 +97,11 @@ class TensorRTRunner:
             job.launch()
             job.wait()
             job.after()
-        except self._cuda_error as error:
-            raise EngineError(f'{self.facts.reason}: the GPU failed: {error}') from None
+        except Exception as error:
+            _let_go(error)
+            if isinstance(error, self._cuda_error):
+                raise EngineError(f'{self.facts.reason}: the GPU failed: {error}') from None
+            raise
         finally:
             device.pop()
 
@@ -254,6 +258,11 @@ class _Job:
         self._device.collect()
 
 
+def _let_go(error: Exception) -> None:
+    """Empty the frames of an error: what they hold would be freed when no context is there."""
+    traceback.clear_frames(error.__traceback__)
+
+
 def _nothing() -> None:
     """Convert nothing: the tensor is float32."""
 
@@ -264,7 +273,5 @@ def _refuse_closed() -> None:
 
 def _tolerance(note: EngineSidecar, bundle: Bundle) -> float:
     """Return the raw action's tolerance: that of the proof, which is relative above one."""
-    golden = bundle.golden
-    largest = max(1.0, *(float(np.abs(actions).max())
-                         for actions in (golden.actions, golden.chain_raw_action)))
+    largest = max(1.0, float(np.abs(bundle.golden.actions).max()))
     return max(GOLDEN_TOLERANCE, TOLERANCE[note.precision] * largest)

@@ -147,7 +147,8 @@ def test_observations_are_read_from_npz_and_npy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('content', 'sentence'), [
-    ({'rows': np.zeros((2, 3))}, 'cannot be read: .*expected .npy, or .npz with an array named obs'),
+    ({'rows': np.zeros((2, 3))}, 'cannot be read: .*expected .npy, or .npz with an array named '
+     'observations'),
     ({'observations': np.zeros((2, 4))}, r'holds float64 of shape \(2, 4\), expected finite '
      r'observations of shape \(n, 3\)'),
     ({'observations': np.zeros((0, 3))}, r'of shape \(0, 3\)'),

@@ -12,6 +12,7 @@ import importlib.util
 import os
 from pathlib import Path
 import sys
+import threading
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from sim2real_policy import board_monitor
 from sim2real_policy.board_monitor import BoardMonitor, BoardReport, BoardSource
 from sim2real_policy.errors import ConfigError, MissingDependencyError
+from sim2real_policy.jtop_stats import parse_jtop
 from sim2real_policy.tegrastats import parse_tegrastats
 from sim2real_policy.throttling import ThrottlingSigns
 from tegrastats_lines import AGX_ORIN_5, AGX_ORIN_7, ORIN_NANO_6, THOR_7, XAVIER_NX_5
@@ -129,14 +131,14 @@ def test_the_newest_of_many_lines_counts(stand_in: StandIn) -> None:
 
 
 def test_lines_that_are_not_understood_are_counted_and_shown(stand_in: StandIn) -> None:
-    stand_in.write("say('NvRmMemInit failed')", "say('x' * 20000)", 'say(chr(1))',
+    stand_in.write("say('NvRmMemInit failed')", "say('x' * 20000)", r"os.write(1, b'\xff\n')",
                    f'say({ORIN_NANO_6!r})', SILENT)
     with running() as monitor:
         report = report_with(monitor, lambda report: 'gpu_percent' in report.values)
     assert report.warnings == []
     # The long one arrives in three parts.
     assert report.values['lines_not_understood'] == 5
-    assert report.values['line_not_understood'] == '\x01'
+    assert report.values['line_not_understood'] == '\ufffd'
 
 
 def test_a_program_that_ends_is_told_with_its_last_words(stand_in: StandIn) -> None:
@@ -243,14 +245,16 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(stand_in: StandIn) -> None:
 
 
 def test_all_others_go_first(stand_in: StandIn) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
     stand_in.print_lines(ORIN_NANO_6)
     with running() as monitor:
         report_with(monitor, lambda report: 'gpu_percent' in report.values)
-        threads = {int(path.name): (path / 'comm').read_text().strip()
-                   for path in Path('/proc/self/task').iterdir()}
-        priorities = [os.getpriority(os.PRIO_PROCESS, task) for task in threads]
+        listener, = (thread.native_id for thread in threading.enumerate()
+                     if thread.name == 'board')
+        assert listener is not None
+        assert os.getpriority(os.PRIO_PROCESS, listener) >= 10
         assert os.getpriority(os.PRIO_PROCESS, stand_in.pid) >= 10
-        assert sum(priority >= 10 for priority in priorities) == 1
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
         assert os.sched_getscheduler(stand_in.pid) == os.SCHED_OTHER
 
 
@@ -304,6 +308,7 @@ class jtop:
 @pytest.fixture
 def jtop_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Give a function that installs a stand-in for jetson-stats."""
+    monkeypatch.delenv('PYTHONUNBUFFERED', raising=False)
     root = str(Path(__file__).parents[1])
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), root]))
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -345,6 +350,12 @@ def test_auto_takes_jtop_where_its_service_runs(
     (tmp_path / 'jtop.sock').touch()
     with running('auto') as monitor:
         assert monitor.report().values['source'] == 'jtop'
+
+
+@pytest.mark.parametrize('line', [
+    '', 'null', '7', '{}', '{"memory_used_mb": 1}', '[' * 100_000, 'jtop: no service'])
+def test_what_is_no_line_of_ours_gives_nothing(line: str) -> None:
+    assert parse_jtop(line) is None
 
 
 @pytest.mark.ros

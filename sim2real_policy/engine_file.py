@@ -242,9 +242,12 @@ def _check_proof(plan: Path, sidecar: EngineSidecar, again: str) -> None:
     proof = sidecar.proof
     if proof is None or proof.fit is not False:
         return
-    seen = 'answered with something that is no number' \
-        if proof.worst_rad is None or proof.worst_relative is None else \
-        f'differed from ONNX Runtime by {proof.worst_rad:.3g} rad, {proof.worst_relative:.3g} ' \
-        'of the raw action'
-    raise EngineError(f'{plan} is marked unfit: when it was built it {seen}, expected at most '
-                      f'{proof.tolerance:g}; {again} --precision fp32')
+    if proof.worst_rad is not None and proof.worst_relative is not None:
+        seen = (f'differed from ONNX Runtime by {proof.worst_rad:.3g} rad, '
+                f'{proof.worst_relative:.3g} of the raw action, expected at most '
+                f'{proof.tolerance:g}')
+    else:
+        seen = 'answered with something that is no number' if proof.rows else \
+            f'could not be run ({proof.note})'
+    exact = '' if sidecar.precision == 'fp32' else ' --precision fp32'
+    raise EngineError(f'{plan} is marked unfit: when it was built it {seen}; {again}{exact}')

@@ -55,7 +55,7 @@ def refusal(plan: Path, bundle: Bundle, machine: Machine = ORIN) -> str:
         check_engine(plan, bundle, machine)
     sentence = str(error.value)
     again = f'rebuild it on this machine: python tools/build_engine.py {bundle.folder}'
-    assert sentence.removesuffix(' --precision fp32').endswith(again)
+    assert sentence.endswith(again)
     assert '\n' not in sentence
     return sentence.replace(str(plan.parent) + '/', '').partition(again)[0]
 
@@ -141,13 +141,22 @@ def test_a_tensorrt_engine_where_rtx_runs(bundle: Bundle, plan: Path) -> None:
                 'tolerance': 0.02}},
      'tripod-fp32.plan is marked unfit: when it was built it differed from ONNX Runtime by '
      '0.125 rad, 0.25 of the raw action, expected at most 0.02'),
-    ({'proof': {'fit': False, 'tolerance': 0.02}}, 'tripod-fp32.plan is marked unfit: when it was '
-     'built it answered with something that is no number'),
+    ({'proof': {'fit': False, 'tolerance': 0.02, 'rows': 9}}, 'tripod-fp32.plan is marked unfit: '
+     'when it was built it answered with something that is no number; '),
+    ({'proof': {'fit': False, 'tolerance': 0.02, 'note': 'out of memory'}},
+     'tripod-fp32.plan is marked unfit: when it was built it could not be run (out of memory); '),
 ])
 def test_a_note_of_another_machine_or_model(bundle: Bundle, plan: Path, changes: dict[str, Any],
                                             sentence: str) -> None:
     write(plan, bundle, plan_bytes(), **changes)
     assert refusal(plan, bundle).startswith(sentence)
+
+
+def test_an_unfit_engine_of_lower_precision_is_to_be_built_in_fp32(bundle: Bundle,
+                                                                   plan: Path) -> None:
+    write(plan, bundle, plan_bytes(), precision='int8', proof={'fit': False, 'tolerance': 0.2})
+    with pytest.raises(EngineError, match=r'build_engine\.py \S+ --precision fp32$'):
+        check_engine(plan, bundle, ORIN)
 
 
 @pytest.mark.parametrize('fit', [True, None])

@@ -8,6 +8,7 @@ entered.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 import ctypes
 import functools
@@ -51,6 +52,7 @@ class CudaDevice:
         self._lent: list[tuple[weakref.ref[NDArray[Any]], Any]] = []
         self.push = self._context.push
         self.pop = cuda.Context.pop
+        atexit.register(self._leave_to_the_system)
 
     def __enter__(self) -> CudaDevice:
         """Make the context current in this thread."""
@@ -85,6 +87,11 @@ class CudaDevice:
     def collect(self) -> None:
         """Free the pinned memory that nobody looks at any more; the device is entered."""
         self._lent = [(array, memory) for array, memory in self._lent if array() is not None]
+
+    def _leave_to_the_system(self) -> None:
+        """Keep what is still lent when Python ends: it would be freed without a context."""
+        for _, memory in self._lent:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
 
     def stream(self) -> Any:
         """Return a new stream that does not wait for the default one; the device is entered."""

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import importlib.util
 from pathlib import Path
 import time
 
 import numpy as np
 from sim2real_policy.bundle import Bundle
-from sim2real_policy.engine_file import (
-    ENGINES_FOLDER,
-    find_engines,
-    PRODUCTS,
-    TENSORRT,
-    world_writable,
-)
+from sim2real_policy.engine_file import ENGINES_FOLDER, find_engines, TENSORRT, world_writable
 from sim2real_policy.engine_sidecar import PLAN_SUFFIX, rebuild
 from sim2real_policy.errors import (
     closest,
@@ -26,6 +19,7 @@ from sim2real_policy.errors import (
 )
 from sim2real_policy.inference import check_golden, GpuChoices, PolicyRunner
 from sim2real_policy.onnx_runner import OnnxRunner
+from sim2real_policy.tensorrt_network import is_installed, tensorrt_is_installed
 from sim2real_policy.tensorrt_runner import TensorRTRunner
 
 FALLBACK_SHARE = 0.5  # of the control period, for the 99th percentile
@@ -66,8 +60,8 @@ def _lacking(bundle: Bundle, gpu: GpuChoices) -> tuple[str, tuple[str, ...]] | N
 
     :returns: reason and warnings, or None where it can be tried.
     """
-    absent = [] if any(map(_installed, PRODUCTS)) else ['TensorRT']
-    absent += [] if _installed('pycuda') else ['pycuda']
+    absent = [] if tensorrt_is_installed() else ['TensorRT']
+    absent += [] if is_installed('pycuda') else ['pycuda']
     wanted = bool(gpu.engine) or bool(find_engines(bundle.folder))
     if not absent and wanted:
         return None
@@ -80,13 +74,6 @@ def _lacking(bundle: Bundle, gpu: GpuChoices) -> tuple[str, tuple[str, ...]] | N
     reason = f'TensorRT is installed, but {bundle.folder / ENGINES_FOLDER} has no engine'
     return reason, (f'{reason}; the network runs on the CPU. To build one: python '
                     f'tools/build_engine.py {bundle.folder}',)
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _proven(runner: PolicyRunner, bundle: Bundle) -> PolicyRunner:

@@ -10,42 +10,66 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import functools
 import importlib
+import importlib.util
 from pathlib import Path
 import platform
 from typing import Any, NoReturn
 
 import numpy as np
 from sim2real_policy.bundle import Bundle
-from sim2real_policy.engine_file import Machine, PRODUCTS, TENSORRT
+from sim2real_policy.engine_file import Machine, PRODUCTS, TENSORRT, TENSORRT_RTX
 from sim2real_policy.engine_sidecar import rebuild
 from sim2real_policy.errors import EngineError, MissingDependencyError
 
 _KEPT_LINES = 200
 _TOLD_WARNINGS = 3
+_MODULES = {TENSORRT: ('tensorrt',), TENSORRT_RTX: ('tensorrt_rtx', 'tensorrt_rtx_bindings')}
 _INSTALL = {
     TENSORRT: 'sudo apt install python3-libnvinfer (JetPack, for the Python of the system; a '
               'virtual environment needs --system-site-packages), or pip install tensorrt on a '
               'PC',
+    TENSORRT_RTX: 'pip install tensorrt-rtx',
 }
-_INSTALL_RTX = 'pip install tensorrt-rtx'
+# A wheel that carries the libraries of TensorRT for RTX, and loads them when it is imported.
+_RTX_LIBRARIES = 'onnxruntime_ep_nv_tensorrt_rtx'
+
+
+def is_installed(module: str) -> bool:
+    """
+    Tell whether a module can be found, without loading it.
+
+    :param module: its name.
+    """
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def tensorrt_is_installed() -> bool:
+    """Tell whether any TensorRT can be found, without loading it."""
+    return any(is_installed(module) for modules in _MODULES.values() for module in modules)
 
 
 def import_tensorrt(flavor: str) -> Any:
     """
     Return the module of a TensorRT product.
 
-    :param flavor: one of :data:`sim2real_policy.engine_file.PRODUCTS`, and the module's name.
+    :param flavor: one of :data:`sim2real_policy.engine_file.PRODUCTS`.
     :raises MissingDependencyError: if it is not installed.
     :raises EngineError: if it is, but does not load.
     """
-    try:
-        return importlib.import_module(flavor)
-    except ModuleNotFoundError as error:
+    installed = [name for name in _MODULES[flavor] if is_installed(name)]
+    if not installed:
         raise MissingDependencyError(PRODUCTS[flavor], f'to run an engine of {PRODUCTS[flavor]}',
-                                     _INSTALL.get(flavor, _INSTALL_RTX)) from error
+                                     _INSTALL[flavor])
+    try:
+        if flavor == TENSORRT_RTX and is_installed(_RTX_LIBRARIES):
+            importlib.import_module(_RTX_LIBRARIES)
+        return importlib.import_module(installed[0])
     except (ImportError, OSError) as error:
-        raise EngineError(f"the Python module '{flavor}' does not load: {error}. Install it anew: "
-                          f'{_INSTALL.get(flavor, _INSTALL_RTX)}') from None
+        raise EngineError(f"the Python module '{installed[0]}' does not load: {error}. Install it "
+                          f'anew: {_INSTALL[flavor]}') from None
 
 
 def this_machine(trt: Any, flavor: str) -> Machine:

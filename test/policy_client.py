@@ -37,8 +37,8 @@ ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEA
 BASE_PARAMETERS = {
     'command_joint_names': '[calf, hip, thigh]', 'topics.command': 'commands',
     'limits.position_lower': '[-1.0]', 'limits.position_upper': '[1.0]',
-    'limits.max_step': '[0.2]', 'ramp_duration': '0.2', 'joint_timeout': '0.2',
-    'imu_timeout': '0.2', 'cmd_vel_timeout': '0.3'}
+    'limits.max_step': '[0.2]', 'ramp_duration': '0.2', 'joint_timeout': '0.5',
+    'imu_timeout': '0.5', 'cmd_vel_timeout': '0.3'}
 
 
 def environment(domain: int) -> dict[str, str]:

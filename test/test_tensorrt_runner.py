@@ -265,9 +265,11 @@ def test_a_wrong_engine_is_refused_before_the_gpu_is_asked(
     standins.cuda.state['init_error'] = 'cuInit failed: no CUDA-capable device is detected'
     with pytest.raises(EngineError, match='there is no usable NVIDIA GPU: cuInit failed'):
         TensorRTRunner(bundle, plan)
-    plan.write_bytes(plan.read_bytes()[:-1])
-    with pytest.raises(EngineError, match='truncated'):
-        TensorRTRunner(bundle, plan)
+    content = plan.read_bytes()
+    for wrong, reason in ((content[:-1], 'truncated'), (content[:-1] + b'x', 'has SHA-256')):
+        plan.write_bytes(wrong)
+        with pytest.raises(EngineError, match=reason):
+            TensorRTRunner(bundle, plan)
     assert 'push' not in standins.cuda.calls
 
 

@@ -15,7 +15,7 @@ from sim2real_policy.tensorrt_network import import_tensorrt
 from sim2real_policy.tensorrt_runner import TensorRTRunner
 
 # What its support matrix says; anything else that is refused is a fault.
-SUPPORTED = {'7.5', '8.0', '8.6', '8.9', '12.0', '12.1'}
+SUPPORTED = {'8.0', '8.6', '8.9', '12.0', '12.1'}
 
 
 def test_tensorrt_for_rtx(cuda: Any, tmp_path: Path) -> None:

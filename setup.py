@@ -50,6 +50,7 @@ setup(
             f'demo = {PACKAGE}.simulation.demo:main',
             f'demo_driver = {PACKAGE}.simulation.demo_driver:main',
             f'export_onnx = {PACKAGE}.offline.export_onnx:main',
+            f'build_engine = {PACKAGE}.offline.build_engine:main',
             f'benchmark = {PACKAGE}.offline.benchmark:main',
         ],
     },

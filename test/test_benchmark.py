@@ -20,12 +20,12 @@ pytest.importorskip('onnxruntime')
 pytest.importorskip('tqdm')
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from sim2real_policy.bundle import Bundle
+from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.contract import parse_contract
 from sim2real_policy.offline import benchmark_ticker
 from sim2real_policy.offline.benchmark import main
 from sim2real_policy.offline.benchmark_operator import Operator
-from sim2real_policy.offline.benchmark_processes import BenchmarkError, Process
+from sim2real_policy.offline.benchmark_processes import BACKEND_VARIABLE, BenchmarkError, Process
 from sim2real_policy.offline.benchmark_report import as_text, judge, summarise
 from sim2real_policy.offline.benchmark_robot import (
     command_order,
@@ -35,6 +35,7 @@ from sim2real_policy.offline.benchmark_robot import (
 )
 from sim2real_policy.offline.benchmark_stream import Peer, Record
 from sim2real_policy.offline.benchmark_ticker import TimedTicks
+from sim2real_policy.resources import PUP_BUNDLE
 
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'benchmark.py'
 DOMAIN, DOMAIN_TO_INTERRUPT = 94, 95
@@ -339,3 +340,12 @@ def test_a_process_that_ends_badly_is_not_overlooked(tmp_path: Path) -> None:
         wait_for(lambda: process._process.poll() is not None, 'the end of the process')
     with pytest.raises(BenchmarkError, match='no_such_module ended too early'):
         process.check()
+
+
+def test_the_chosen_backend_reaches_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--backend decides what the node and the tick of the benchmark run; auto where not given."""
+    bundle = load_bundle(PUP_BUNDLE)
+    monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
+    assert 'backend:=auto' in node_parameters(bundle, 'timer')
+    monkeypatch.setenv(BACKEND_VARIABLE, 'zero')
+    assert 'backend:=zero' in node_parameters(bundle, 'timer')

@@ -21,7 +21,8 @@ from typing import Any
 
 from sim2real_policy.bundle import Bundle, load_bundle
 from sim2real_policy.errors import closest, ConfigError, MissingDependencyError, PolicyError
-from sim2real_policy.offline.benchmark_processes import isolate
+from sim2real_policy.inference import BACKENDS
+from sim2real_policy.offline.benchmark_processes import BACKEND_VARIABLE, isolate
 from sim2real_policy.offline.benchmark_report import as_text, judge, machine, targets_as_data
 from sim2real_policy.resources import PUP_BUNDLE
 
@@ -43,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         'of a policy on this computer, against plain rclpy. Let nothing else run meanwhile.')
     parser.add_argument('--policy', type=Path, default=PUP_BUNDLE, metavar='BUNDLE',
                         help='policy bundle (default: that of the simulated robot)')
+    parser.add_argument('--backend', default='auto', choices=BACKENDS,
+                        help='what runs the network (default: auto)')
     parser.add_argument('--only', default=','.join(PARTS), metavar='PARTS',
                         help=f"some of {','.join(PARTS)}, with commas between")
     parser.add_argument('--seconds', type=float, metavar='N',
@@ -97,9 +100,11 @@ def _run(options: argparse.Namespace) -> int:
     bundle = load_bundle(options.policy)
     measurements = {part: _measurement(part) for part in parts}
     isolate()
+    os.environ[BACKEND_VARIABLE] = options.backend
     results: dict[str, Any] = {
         'machine': machine(),
-        'settings': {'policy': bundle.contract.name, 'parts': parts, 'seconds': seconds}}
+        'settings': {'policy': bundle.contract.name, 'backend': options.backend, 'parts': parts,
+                     'seconds': seconds}}
     with tempfile.TemporaryDirectory(prefix='benchmark_') as folder:
         for part, measure in measurements.items():
             results[part] = measure(bundle, seconds, Path(folder))

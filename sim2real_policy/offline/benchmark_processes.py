@@ -22,10 +22,16 @@ STOP_PATIENCE = 10.0  # s
 ANSWER_PATIENCE = 60.0  # s
 _LOG_TAIL = 10  # lines
 _CHUNK = 1 << 16  # bytes
+BACKEND_VARIABLE = 'SIM2REAL_POLICY_BENCHMARK_BACKEND'
 
 
 class BenchmarkError(PolicyError):
     """Raised when a measurement cannot be brought to its end."""
+
+
+def chosen_backend() -> str:
+    """Return what shall run the network; the environment carries it to the other processes."""
+    return os.environ.get(BACKEND_VARIABLE, 'auto')
 
 
 def isolate() -> None:

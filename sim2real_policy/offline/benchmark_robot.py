@@ -15,6 +15,7 @@ from sim2real_policy.bundle import Bundle
 from sim2real_policy.contract import PolicyContract
 from sim2real_policy.limits import JointLimits
 from sim2real_policy.monitors import MonitorSettings
+from sim2real_policy.offline.benchmark_processes import chosen_backend
 from sim2real_policy.pipeline import PipelineSettings
 
 QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -108,7 +109,8 @@ def node_parameters(bundle: Bundle, trigger: str) -> list[str]:
     """
     order = ', '.join(command_order(bundle.contract))
     values = {
-        'policy': bundle.folder.resolve(), 'trigger': trigger, 'ramp_duration': RAMP_DURATION,
+        'policy': bundle.folder.resolve(), 'backend': chosen_backend(), 'trigger': trigger,
+        'ramp_duration': RAMP_DURATION,
         'joint_timeout': PATIENCE, 'imu_timeout': PATIENCE, 'odometry_timeout': PATIENCE,
         'watchdog_timeout': PATIENCE, 'max_tilt': _MAX_TILT,
         'command_joint_names': f'[{order}]', 'limits.position_lower': f'[{-_POSITION_LIMIT}]',

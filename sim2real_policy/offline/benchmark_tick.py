@@ -10,7 +10,7 @@ from sim2real_policy.command_output import CommandOutput
 from sim2real_policy.inbox import Inbox
 from sim2real_policy.inference import make_runner
 from sim2real_policy.messages import make_command_writer
-from sim2real_policy.offline.benchmark_processes import BenchmarkError
+from sim2real_policy.offline.benchmark_processes import BenchmarkError, chosen_backend
 from sim2real_policy.offline.benchmark_robot import (
     command_order,
     pipeline_settings,
@@ -40,7 +40,7 @@ class BenchmarkTick:
         """
         contract = bundle.contract
         robot = StandingRobot(contract)
-        self.runner = make_runner('auto', bundle)
+        self.runner = make_runner(chosen_backend(), bundle)
         settings = pipeline_settings(contract)
         self._pipeline = PolicyPipeline(contract, self.runner, settings, time.perf_counter_ns)
         self._inbox = Inbox(contract, (0.0, 0.0, 0.0, 1.0))

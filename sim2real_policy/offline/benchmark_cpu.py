@@ -13,7 +13,12 @@ from sim2real_policy.offline.benchmark_operator import Operator, start_policy_no
 from sim2real_policy.offline.benchmark_processes import BenchmarkError, Process
 from sim2real_policy.offline.benchmark_robot import StandingRobot
 from sim2real_policy.offline.benchmark_stages import ECHO
-from sim2real_policy.offline.benchmark_stream import Peer, serve, Stream
+from sim2real_policy.offline.benchmark_stream import (
+    Peer,
+    serve,
+    serve_until_answered,
+    Stream,
+)
 from sim2real_policy.spinning import make_executor
 from tqdm import tqdm
 
@@ -49,6 +54,7 @@ def measure(bundle: Bundle, seconds: float, folder: Path) -> dict[str, Any]:
                 Stream(turns, SENSOR_RATE) as stream:
             operator = Operator(node, executor, (first, second), POLICY)
             operator.bring_up()
+            serve_until_answered(executor, echo)
             serve(executor, _SETTLING)
             result = _measure((policy, echo), (first, second), executor, seconds)
             stream.check()

@@ -8,6 +8,7 @@ COMMANDS`` takes Float64MultiArray messages and does nothing with them. It ends 
 from __future__ import annotations
 
 from collections.abc import Sequence
+import signal
 import sys
 from typing import Any
 
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     :returns: the exit code.
     """
     kind, *topics = arguments
+    # rclpy's own handler ends the context, which ends spin; Python's would raise an exception
+    # just where a message is taken, inside C code that does not survive it.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     rclpy.init()
     node = rclpy.create_node(f'benchmark_{kind}')
     if kind == 'echo':
@@ -46,8 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     executor.add_node(node)
     try:
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
+    except RuntimeError:  # what a call in progress meets when the context ends
+        if rclpy.ok():
+            raise
     finally:
         rclpy.try_shutdown()
     return 0

@@ -18,7 +18,13 @@ from sim2real_policy.offline.benchmark_processes import BenchmarkError, Process
 from sim2real_policy.offline.benchmark_report import summarise
 from sim2real_policy.offline.benchmark_robot import StandingRobot
 from sim2real_policy.offline.benchmark_stages import ECHO
-from sim2real_policy.offline.benchmark_stream import Peer, Record, serve, Stream
+from sim2real_policy.offline.benchmark_stream import (
+    Peer,
+    Record,
+    serve,
+    serve_until_answered,
+    Stream,
+)
 from sim2real_policy.spinning import make_executor
 from tqdm import tqdm
 
@@ -51,6 +57,7 @@ def measure(bundle: Bundle, seconds: float, folder: Path) -> dict[str, Any]:
                         folder / 'echo.log') as second, Stream(turns, RATES[0]) as stream:
             operator = Operator(node, executor, (first, second), POLICY)
             operator.bring_up()
+            serve_until_answered(executor, echo)
             return _measure(policy, echo, stream, operator, executor, seconds)
     finally:
         executor.remove_node(node)

@@ -19,6 +19,8 @@ from std_msgs.msg import Float64MultiArray
 
 LOST_AFTER_NS = 10**9
 _STOP_PATIENCE = 5.0  # s
+_START_PATIENCE = 60.0  # s
+_START_POLL = 0.05  # s
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Peer:
         :param robot: its messages.
         :param prefix: put before the names of all topics.
         """
+        self.prefix = prefix
         self.record: Record | None = None
         self.answers = 0
         self._sent_ns = 0
@@ -157,3 +160,20 @@ def serve(executor: Any, duration: float) -> None:
     :param duration: how long [s].
     """
     executor.spin_until_future_complete(Future(), timeout_sec=duration)
+
+
+def serve_until_answered(executor: Any, peer: Peer) -> None:
+    """
+    Serve callbacks until somebody has answered: his process needs a while to start.
+
+    :param executor: of the node that publishes.
+    :param peer: who is waited for.
+    :raises BenchmarkError: if he never does.
+    """
+    deadline = time.monotonic() + _START_PATIENCE
+    while not peer.answers:
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f'waited {_START_PATIENCE:g} s for an answer on '
+                                 f'{peer.prefix}/commands, in vain. Does this computer let '
+                                 'processes talk over DDS?')
+        serve(executor, _START_POLL)

@@ -89,7 +89,8 @@ def captured_log(trt: Any) -> Any:
     Return the logger of this process; TensorRT takes no second one.
 
     It keeps the newest lines, in ``lines`` as (severity, text). Return values of TensorRT say
-    only that something failed; why stands nowhere but here.
+    only that something failed; why stands nowhere but here. ``listener``, where there is one,
+    gets every row at once, as (letter of the severity, text).
 
     :param trt: the module of TensorRT.
     """
@@ -97,9 +98,14 @@ def captured_log(trt: Any) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.lines: list[tuple[str, str]] = []
+            self.listener: Callable[[str, str], None] | None = None
 
         def log(self, severity: Any, msg: str) -> None:
             kind = trt.ILogger.Severity
+            if self.listener is not None:
+                letters = {kind.INTERNAL_ERROR: 'E', kind.ERROR: 'E', kind.WARNING: 'W',
+                           kind.VERBOSE: 'V'}
+                self.listener(letters.get(severity, 'I'), str(msg))
             names = {kind.INTERNAL_ERROR: 'error', kind.ERROR: 'error', kind.WARNING: 'warning'}
             if severity in names:
                 del self.lines[:-_KEPT_LINES]

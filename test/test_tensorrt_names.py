@@ -163,7 +163,7 @@ def test_no_other_file_uses_the_module() -> None:
     ('sim2real_policy/offline/engine_api.py', ('BuilderFlag', 'FP16')),
     ('sim2real_policy/offline/engine_api.py', ('MemoryPoolType', 'WORKSPACE')),
     ('sim2real_policy/offline/engine_api.py', ('IOptimizationProfile', 'set_shape')),
-    ('sim2real_policy/offline/engine_api.py', ('ILogger.Severity', 'VERBOSE')),
+    ('sim2real_policy/tensorrt_network.py', ('ILogger.Severity', 'VERBOSE')),
     ('sim2real_policy/tensorrt_network.py', ('Runtime', 'deserialize_cuda_engine')),
     ('sim2real_policy/tensorrt_network.py', ('IExecutionContext', 'execute_async_v3')),
     ('sim2real_policy/tensorrt_network.py', ('ICudaEngine', 'num_io_tensors')),

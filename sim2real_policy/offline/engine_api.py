@@ -16,14 +16,13 @@ from sim2real_policy.engine_file import TENSORRT, TENSORRT_RTX
 from sim2real_policy.errors import EngineError
 from sim2real_policy.offline.engine_advice import with_advice
 from sim2real_policy.offline.engine_request import EngineRequest, NetworkShapes
+from sim2real_policy.tensorrt_network import captured_log
 
 Say = Callable[[str], None]
 MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
 # The wheel that carries the libraries of TensorRT for RTX loads them when it is imported.
 _RTX_LIBRARIES = 'onnxruntime_ep_nv_tensorrt_rtx'
 _MIB = 1 << 20
-# TensorRT keeps the first logger it sees for the life of the process.
-_loggers: dict[str, Any] = {}
 
 
 def import_tensorrt(modules: Sequence[str] = MODULES) -> tuple[Any, str] | None:
@@ -63,7 +62,16 @@ def build_plan(trt: Any, onnx: Path, request: EngineRequest, shapes: NetworkShap
     :raises EngineError: with the first error that TensorRT named, and advice.
     """
     errors: list[str] = []
-    logger = _logger(trt, lambda line: _note(line, errors, say))
+    logger = captured_log(trt)  # the one that the proof will have, too
+    logger.listener = lambda letter, text: _note(f'[{letter}] {text}', errors, say)
+    try:
+        return _build(trt, logger, onnx, request, shapes, errors)
+    finally:
+        logger.listener = None
+
+
+def _build(trt: Any, logger: Any, onnx: Path, request: EngineRequest, shapes: NetworkShapes,
+           errors: list[str]) -> bytes:
     builder = trt.Builder(logger)
     network = builder.create_network(_creation_flags(trt, request))
     parser = trt.OnnxParser(network, logger)
@@ -132,24 +140,3 @@ def _parser_error(error: Any) -> str:
     text = ' '.join(str(error.desc()).split())
     name = error.node_name() if hasattr(error, 'node_name') else ''
     return f"{text} (node '{name}')" if name else text
-
-
-def _logger(trt: Any, say: Say) -> Any:
-    if trt.__name__ not in _loggers:
-        severity = trt.ILogger.Severity
-        letters = {severity.INTERNAL_ERROR: 'E', severity.ERROR: 'E', severity.WARNING: 'W',
-                   severity.INFO: 'I', severity.VERBOSE: 'V'}
-
-        class Logger(trt.ILogger):
-            """Hands the rows of TensorRT's log on."""
-
-            say: Say
-
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-
-            def log(self, level: Any, message: str) -> None:
-                self.say(f'[{letters.get(level, "I")}] {message}')
-        _loggers[trt.__name__] = Logger()
-    _loggers[trt.__name__].say = say
-    return _loggers[trt.__name__]
